@@ -1,0 +1,2 @@
+//! The mesh.
+pub mod id;

@@ -1,0 +1,2 @@
+//! Work.
+pub mod unit;
