@@ -1,0 +1,297 @@
+//! The one door: gives each event to a machine below, and turns what they decide into actions.
+
+mod data;
+mod gossip;
+mod peers;
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+
+use bytes::Bytes;
+use tracing::Level;
+
+use super::{
+    Action, Call, Class, Connection, LinkConfig, LinkId, MeshStatus, RouterConfig, RoutingTable, Tables,
+    dice::Dice,
+    flood::Flood,
+    handshake::Handshake,
+    link::Link,
+    probe::{Probes, Purpose, Question},
+    routes,
+    services::Services,
+    topology::{Costs, Topology, digest},
+};
+use crate::{
+    id::NodeId,
+    wire::{BadMessage, Kind, MAX_MESSAGE, Message},
+};
+
+/// How long changes are gathered after routes were computed, before they are computed again.
+const ROUTES_PAUSE: Duration = Duration::from_millis(100);
+
+/// How often it looks for what has expired.
+const SWEEP_PERIOD: Duration = Duration::from_secs(10);
+
+/// One node's mind: links, topology, routes, services. It owns no socket, clock, task or lock.
+///
+/// After each `handle_*`, ask [`Router::poll_action`] until it says `None`, then [`Router::poll_timeout`]. Times never
+/// go back. A link that it wants closed is forgotten at once; later events about it mean nothing.
+#[derive(Debug)]
+pub struct Router {
+    us: NodeId,
+    epoch: u64,
+    idle_limit: Duration,
+    started: (Instant, SystemTime),
+    dice: Dice,
+    handshakes: BTreeMap<LinkId, Handshake>,
+    links: BTreeMap<LinkId, Link>,
+    peers: BTreeMap<NodeId, LinkId>,
+    topology: Topology,
+    flood: Flood,
+    services: Services,
+    probes: Probes,
+    costs: Costs,
+    routes: RoutingTable,
+    digest: u64,
+    tables: Arc<Tables>,
+    /// When routes are to be computed again, if the topology has changed.
+    stale: Option<Instant>,
+    computed: Instant,
+    sweep: Instant,
+    /// When an elder node of our name last said that we should stop.
+    accused: Option<Instant>,
+    actions: VecDeque<Action>,
+}
+
+impl Router {
+    /// A router without links.
+    pub fn new(config: RouterConfig, now: Instant) -> Router {
+        let us = config.node;
+        let topology = Topology::new(us.clone());
+        Router {
+            epoch: config.epoch,
+            idle_limit: config.idle_limit,
+            started: (now, config.wall),
+            dice: Dice::new(config.seed),
+            handshakes: BTreeMap::new(),
+            links: BTreeMap::new(),
+            peers: BTreeMap::new(),
+            costs: topology.costs(),
+            topology,
+            flood: Flood::new(now),
+            services: Services::new(us.clone(), now),
+            probes: Probes::default(),
+            routes: RoutingTable::new(),
+            digest: 0,
+            tables: Arc::new(Tables::new(us.clone())),
+            stale: None,
+            computed: now,
+            sweep: now + SWEEP_PERIOD,
+            accused: None,
+            actions: VecDeque::new(),
+            us,
+        }
+    }
+
+    /// A transport exists: agree with whoever is at its other end to be peers.
+    pub fn handle_link_up(&mut self, link: LinkId, config: LinkConfig, now: Instant) {
+        self.greet_first(link, config, now);
+        self.compute_if_due(now);
+    }
+
+    /// A whole message came by a link, of any kind, whatever [`forward`](super::forward) says of it.
+    pub fn handle_message(&mut self, link: LinkId, message: &[u8], now: Instant) {
+        if message.is_empty() || message.len() > MAX_MESSAGE {
+            return self.end_link(link, "it sent a message of an impossible length", true, now);
+        }
+        if self.handshakes.contains_key(&link) {
+            self.handle_greeting(link, message, now);
+        } else if let Some(live) = self.links.get_mut(&link) {
+            live.hear(now);
+            match Message::decode(message) {
+                Ok(Message::Data(datagram)) => self.handle_datagram(datagram, now),
+                Ok(Message::Routing(update)) => self.handle_update(link, update, now),
+                Ok(Message::Advert(advert)) => self.handle_advert(link, advert, message, now),
+                Ok(Message::Reject) => self.end_link(link, "the peer ended it", false, now),
+                Err(problem) => self.dropped(link, &problem),
+            }
+        }
+        self.compute_if_due(now);
+    }
+
+    /// The data plane has heard a link at a time: it is alive. Say so before [`Router::handle_timeout`].
+    pub fn handle_heard(&mut self, link: LinkId, at: Instant) {
+        if let Some(live) = self.links.get_mut(&link) {
+            live.hear(at);
+        }
+    }
+
+    /// A transport has ended.
+    pub fn handle_link_down(&mut self, link: LinkId, now: Instant) {
+        self.forget_link(link, now);
+        self.compute_if_due(now);
+    }
+
+    /// This node asks for something.
+    pub fn handle_call(&mut self, call: Call, now: Instant) {
+        match call {
+            Call::Advertise { service, conn_type, tags } => {
+                self.services.advertise(service, conn_type, tags, now)
+            }
+            Call::Withdraw { service } => self.withdraw(service, now),
+            Call::WorkCommands(work_commands) => self.services.set_work_commands(work_commands, now),
+            Call::Ping { id, to, hops } => self.ask(Question { purpose: Purpose::Ping(id), to, hops }, now),
+            Call::Traceroute { id, to } => {
+                self.ask(Question { purpose: Purpose::Trace(id, Vec::new()), to, hops: 0 }, now);
+            }
+            Call::Send { from, to, hops, payload } => self.send_from(from, &to, hops, payload, now),
+            Call::Refuse { header, problem } => self.refuse(&header, problem, now),
+            Call::Shutdown => self.shut_down(now),
+        }
+        self.compute_if_due(now);
+    }
+
+    /// The time that [`Router::poll_timeout`] named has come.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.drop_dead_links(now);
+        self.continue_handshakes(now);
+        while let Some(step) = self.probes.handle_timeout(now) {
+            self.follow(step, now);
+        }
+        if self.flood.due() <= now {
+            self.flood_own(0, now);
+        }
+        if self.services.due().is_some_and(|due| due <= now) {
+            self.advertise_own(now);
+        }
+        if self.sweep <= now {
+            self.sweep = now + SWEEP_PERIOD;
+            self.services.expire(&self.routes, now);
+            if self.topology.expire(&self.routes, now) {
+                self.topology_changed(now);
+            }
+        }
+        self.compute_if_due(now);
+    }
+
+    /// What to do next; ask until it says `None`.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// When it next wants [`Router::handle_timeout`], if ever.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let handshakes = self.handshakes.values().map(Handshake::poll_timeout);
+        let links = self.links.values().map(|link| link.dead_at(self.idle_limit));
+        let sessions = handshakes.chain(links).min();
+        // Who has no peer has nobody to speak to; what is due then is due when the first one comes.
+        let speech = (!self.links.is_empty())
+            .then(|| self.services.due().map_or(self.flood.due(), |due| due.min(self.flood.due())));
+        [sessions, speech, self.probes.poll_timeout(), self.stale, Some(self.sweep)]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// What [`forward`](super::forward) needs; a new one only after [`Action::TablesChanged`].
+    pub fn tables(&self) -> Arc<Tables> {
+        Arc::clone(&self.tables)
+    }
+
+    /// The next hop toward every node in reach.
+    pub fn routes(&self) -> &RoutingTable {
+        &self.routes
+    }
+
+    /// What it knows, for people to read.
+    pub fn status(&self, now: Instant) -> MeshStatus {
+        let connection = |(peer, link): (&NodeId, &LinkId)| {
+            let live = self.links.get(link)?;
+            Some(Connection {
+                peer: peer.clone(),
+                cost: live.cost,
+                link: *link,
+                netmesh: live.offer.map(|offer| offer.version),
+                idle: now.saturating_duration_since(live.heard()),
+            })
+        };
+        MeshStatus {
+            node: self.us.clone(),
+            connections: self.peers.iter().filter_map(connection).collect(),
+            routes: self.routes.clone(),
+            costs: self.costs.clone(),
+            adverts: self.services.status(self.wall_nanos(now)),
+        }
+    }
+
+    /// The topology has changed: compute routes at once, or soon if that was done just now.
+    fn topology_changed(&mut self, now: Instant) {
+        let due = now.max(self.computed + ROUTES_PAUSE);
+        self.stale = Some(self.stale.map_or(due, |earlier| earlier.min(due)));
+    }
+
+    /// The same for what cannot wait: a link has come or gone.
+    fn links_changed(&mut self, now: Instant) {
+        self.stale = Some(now);
+        self.flood.request(now);
+    }
+
+    fn compute_if_due(&mut self, now: Instant) {
+        if self.stale.is_none_or(|due| now < due) {
+            return;
+        }
+        (self.stale, self.computed) = (None, now);
+        self.costs = self.topology.costs();
+        self.routes = routes(&self.us, &self.costs);
+        self.digest = digest(&self.us, &self.costs, &self.routes);
+        let mut tables = Tables::new(self.us.clone());
+        for node in self.costs.keys() {
+            let link = self.routes.get(node).and_then(|hop| self.peers.get(hop));
+            tables.insert(node, link.copied());
+        }
+        if *self.tables != tables {
+            self.tables = Arc::new(tables);
+            self.actions.push_back(Action::TablesChanged);
+        }
+        self.stop_if_duplicate(now);
+    }
+
+    fn send(&mut self, link: LinkId, class: Class, message: Bytes) {
+        self.actions.push_back(Action::Send { link, class, message });
+    }
+
+    /// Sends to every peer but the one it came from.
+    fn send_to_peers(&mut self, message: &Bytes, except: Option<LinkId>) {
+        for link in self.links.keys().filter(|link| Some(**link) != except) {
+            let (link, class, message) = (*link, Class::Control, message.clone());
+            self.actions.push_back(Action::Send { link, class, message });
+        }
+    }
+
+    fn log(&mut self, level: Level, text: String) {
+        self.actions.push_back(Action::Log { level, text });
+    }
+
+    fn dropped(&mut self, link: LinkId, problem: &BadMessage) {
+        let peer = self.links.get(&link).map_or("a neighbour", |live| live.peer.as_str());
+        let text = format!("dropped a message from {peer}: {problem}");
+        self.log(Level::DEBUG, text);
+    }
+
+    fn wall_nanos(&self, now: Instant) -> i128 {
+        let wall = self.started.1 + now.saturating_duration_since(self.started.0);
+        let since = wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        i128::try_from(since.as_nanos()).unwrap_or(i128::MAX)
+    }
+}
+
+/// True if `message` is of a kind that can settle who the peer is.
+fn may_greet(message: &[u8]) -> bool {
+    matches!(Kind::of(message), Ok(Kind::Routing | Kind::Reject))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,122 @@
+//! Bytes in, bytes out: the tasks of one link.
+//!
+//! ```text
+//! channel ─► reader ─► Plane::handle_message ─► another link's outbox, a service's inbox, or the driver
+//! channel ◄─ writer ◄─ this link's outbox
+//! ```
+//!
+//! A link ends when a reader or a writer fails, when the neighbour has ended every channel, when it is cut, or some time
+//! after its outbox was closed: then what waits is written, the channels are shut down, and the neighbour gets a moment to
+//! read to the end.
+
+use std::{io, sync::Arc, time::Duration};
+
+use bytes::BytesMut;
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    task::JoinSet,
+    time::timeout,
+};
+
+use super::{
+    driver::Event,
+    outbox::Share,
+    plane::{Link, Plane},
+};
+use crate::{
+    backend::{Channel, Transport},
+    wire::frame::Deframer,
+};
+
+/// How much is read at a time. Larger blocks no longer fit the processor's cache.
+const READ_BYTES: usize = 128 * 1024;
+
+/// A write buffer that has grown beyond this is given back when the link falls idle.
+const KEPT_BYTES: usize = 512 * 1024;
+
+/// How long the neighbour may take to read to the end after we have shut the channels down.
+const LINGER: Duration = Duration::from_millis(500);
+
+/// Runs a link to its end and tells the driver.
+pub(crate) async fn run(plane: Arc<Plane>, link: Arc<Link>, transport: Transport) {
+    let Transport { data, control, guard, .. } = transport;
+    let mut readers = JoinSet::new();
+    let mut writers = JoinSet::new();
+    let shares = match &control {
+        Some(_) => [Some((data, Share::Data)), control.map(|channel| (channel, Share::Control))],
+        None => [Some((data, Share::All)), None],
+    };
+    for (channel, share) in shares.into_iter().flatten() {
+        let Channel { reader, writer } = channel;
+        readers.spawn(read(plane.clone(), link.clone(), reader));
+        writers.spawn(write(link.clone(), writer, share));
+    }
+    let ending = tokio::select! {
+        () = link.cut.cancelled() => Ok(()),
+        result = all(&mut readers) => result,
+        result = all(&mut writers) => match result {
+            Ok(()) => {
+                let _ = timeout(LINGER, async {
+                    tokio::select! { () = link.cut.cancelled() => {}, _ = all(&mut readers) => {} }
+                })
+                .await;
+                Ok(())
+            }
+            Err(error) => Err(error),
+        },
+    };
+    match ending {
+        Ok(()) => tracing::debug!(link = link.id.0, remote = link.info.remote, "link ended"),
+        Err(error) => tracing::info!(link = link.id.0, remote = link.info.remote, %error, "link failed"),
+    }
+    link.outbox.close();
+    readers.shutdown().await;
+    writers.shutdown().await;
+    drop(guard);
+    link.down.cancel();
+    // The driver is gone only when the whole node is.
+    let _ = plane.events.send(Event::LinkDown { link: link.id }).await;
+}
+
+/// Waits for every task of `set`, or for the first that fails.
+async fn all(set: &mut JoinSet<io::Result<()>>) -> io::Result<()> {
+    while let Some(done) = set.join_next().await {
+        done.map_err(io::Error::other)??;
+    }
+    Ok(())
+}
+
+async fn read(
+    plane: Arc<Plane>,
+    link: Arc<Link>,
+    mut reader: Box<dyn AsyncRead + Send + Unpin>,
+) -> io::Result<()> {
+    let mut deframer = Deframer::new();
+    loop {
+        let buffer: &mut BytesMut = deframer.buffer();
+        buffer.reserve(READ_BYTES);
+        if reader.read_buf(buffer).await? == 0 {
+            return Ok(());
+        }
+        plane.heard(&link);
+        let view = plane.view();
+        while let Some(message) = deframer.pop().map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))? {
+            plane.handle_message(&view, &link, message).await.map_err(io::Error::other)?;
+        }
+    }
+}
+
+async fn write(
+    link: Arc<Link>,
+    mut writer: Box<dyn AsyncWrite + Send + Unpin>,
+    share: Share,
+) -> io::Result<()> {
+    let mut frames = Vec::new();
+    while link.outbox.take(share, &mut frames).await {
+        writer.write_all(&frames).await?;
+        writer.flush().await?;
+        frames.clear();
+        frames.shrink_to(KEPT_BYTES);
+    }
+    writer.shutdown().await
+}

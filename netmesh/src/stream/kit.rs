@@ -1,0 +1,214 @@
+//! What the streams of one node share: its certificate, the settings of QUIC, and what is known about peers.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use quinn::{
+    ClientConfig, Connection, EndpointConfig, MtuDiscoveryConfig, ServerConfig, TransportConfig, VarInt,
+    congestion::CubicConfig,
+    crypto::rustls::{HandshakeData, QuicClientConfig, QuicServerConfig},
+};
+
+use super::{
+    alias::Aliases,
+    sni::{AnyName, restoring},
+};
+use crate::{
+    id::NodeHash,
+    tls::{self, AcceptSelfSigned, SelfSigned},
+};
+
+/// How a netmesh node knows another; offered first.
+const ALPN_OURS: &[u8] = b"netmesh/1";
+/// What every Receptor speaks.
+const ALPN_RECEPTOR: &[u8] = b"netceptor";
+/// The common name of a certificate that proves nothing, on both sides. Source: mesh-protocol, “TLS on streams”.
+const INSECURE_NAME: &str = "netceptor-insecure-common-name";
+
+/// The size of a packet toward a Go node and toward anyone unknown: what every path carries.
+const SMALL_PACKET: u16 = 1_200;
+/// The size between nodes of ours. Larger gains little and hurts on the first loss.
+const LARGE_PACKET: u16 = 16_384;
+/// Packets of the first flight. The default would be smaller than one large packet, and nothing would ever move.
+const INITIAL_PACKETS: u64 = 10;
+
+/// A silent connection is dead.
+const IDLE_LIMIT: Duration = Duration::from_secs(30);
+/// How often the dialler keeps it from being silent.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// Bytes under way on a stream; a service's inbox holds as many.
+const WINDOW_BYTES: u32 = 4 * 1024 * 1024;
+
+/// Peers whose kind is remembered. A forgotten one is met anew.
+const PEERS_MAX: usize = 4_096;
+
+/// What the streams of one node share.
+pub(crate) struct Kit {
+    /// A made-up socket address for each mesh address.
+    pub(crate) aliases: Aliases,
+    configs: Result<Configs, String>,
+    /// Peers that have said how they speak, in an earlier handshake.
+    kinds: Mutex<BTreeMap<NodeHash, Kind>>,
+}
+
+/// What a peer is known to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A netmesh node.
+    Netmesh,
+    /// A Go node, or nobody knows.
+    Other,
+}
+
+struct Configs {
+    endpoint: EndpointConfig,
+    client: PerKind<ClientConfig>,
+    server: PerKind<Arc<ServerConfig>>,
+}
+
+struct PerKind<T> {
+    netmesh: T,
+    other: T,
+}
+
+impl Kit {
+    /// Makes the certificate and all settings. What fails here is told to whoever wants a stream.
+    pub(crate) fn new() -> Kit {
+        Kit { aliases: Aliases::default(), configs: Configs::new(), kinds: Mutex::default() }
+    }
+
+    /// Settings of an endpoint.
+    pub(crate) fn endpoint(&self) -> Result<EndpointConfig, String> {
+        self.configs.as_ref().map(|configs| configs.endpoint.clone()).map_err(String::clone)
+    }
+
+    /// Settings for a call to `peer`.
+    pub(crate) fn client(&self, peer: NodeHash) -> Result<ClientConfig, String> {
+        let configs = self.configs.as_ref().map_err(String::clone)?;
+        Ok(configs.client.of(self.kind(peer)).clone())
+    }
+
+    /// Settings for a call from `peer`; `None` is for whoever has not been met.
+    pub(crate) fn server(&self, peer: Option<NodeHash>) -> Result<Arc<ServerConfig>, String> {
+        let configs = self.configs.as_ref().map_err(String::clone)?;
+        Ok(configs.server.of(peer.map_or(Kind::Other, |peer| self.kind(peer))).clone())
+    }
+
+    /// Notes what the finished handshake says about `peer`.
+    pub(crate) fn learn(&self, peer: NodeHash, connection: &Connection) -> Kind {
+        let data = connection.handshake_data().and_then(|data| data.downcast::<HandshakeData>().ok());
+        let kind = match data.and_then(|data| data.protocol) {
+            Some(protocol) if protocol == ALPN_OURS => Kind::Netmesh,
+            _ => Kind::Other,
+        };
+        let mut kinds = self.kinds.lock().unwrap_or_else(PoisonError::into_inner);
+        if kinds.len() >= PEERS_MAX && !kinds.contains_key(&peer) {
+            kinds.pop_first();
+        }
+        kinds.insert(peer, kind);
+        kind
+    }
+
+    /// Forgets `peer`: a handshake failed, and large packets may be why.
+    pub(crate) fn forget(&self, peer: NodeHash) {
+        self.kinds.lock().unwrap_or_else(PoisonError::into_inner).remove(&peer);
+    }
+
+    fn kind(&self, peer: NodeHash) -> Kind {
+        let kinds = self.kinds.lock().unwrap_or_else(PoisonError::into_inner);
+        kinds.get(&peer).copied().unwrap_or(Kind::Other)
+    }
+}
+
+impl Configs {
+    fn new() -> Result<Configs, String> {
+        let identity = SelfSigned::new(INSECURE_NAME).map_err(|e| e.to_string())?;
+        let alpn = vec![ALPN_OURS.to_vec(), ALPN_RECEPTOR.to_vec()];
+
+        let provider = Arc::new(tls::provider());
+        let mut client = rustls::ClientConfig::builder_with_provider(provider.clone())
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .map_err(|e| e.to_string())?
+            .dangerous()
+            .with_custom_certificate_verifier(AcceptSelfSigned::new(Some(INSECURE_NAME), &provider))
+            .with_no_client_auth();
+        client.alpn_protocols = alpn.clone();
+        client.enable_sni = false;
+        client.resumption = rustls::client::Resumption::disabled();
+        let client = Arc::new(QuicClientConfig::try_from(client).map_err(|e| e.to_string())?);
+
+        let mut server = rustls::ServerConfig::builder_with_provider(Arc::new(restoring(tls::provider())))
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .map_err(|e| e.to_string())?
+            .with_no_client_auth()
+            .with_single_cert(identity.chain(), identity.key())
+            .map_err(|e| e.to_string())?;
+        server.alpn_protocols = alpn;
+        // Nobody resumes, and a ticket would only cost bytes.
+        server.send_tls13_tickets = 0;
+        let server = Arc::new(QuicServerConfig::try_from(server).map_err(|e| e.to_string())?);
+
+        let mut endpoint = EndpointConfig::default();
+        endpoint.max_udp_payload_size(LARGE_PACKET).map_err(|e| e.to_string())?;
+        endpoint.supported_versions(vec![1]);
+        Ok(Configs {
+            endpoint,
+            client: PerKind::make(|kind| {
+                let mut config = ClientConfig::new(client.clone());
+                config.transport_config(transport(kind, Some(KEEP_ALIVE)));
+                config
+            }),
+            server: PerKind::make(|kind| {
+                let mut config = ServerConfig::with_crypto(Arc::new(AnyName(server.clone())));
+                config.transport_config(transport(kind, None));
+                config.migration(false);
+                Arc::new(config)
+            }),
+        })
+    }
+}
+
+impl<T> PerKind<T> {
+    fn make(make: impl Fn(Kind) -> T) -> PerKind<T> {
+        PerKind { netmesh: make(Kind::Netmesh), other: make(Kind::Other) }
+    }
+
+    fn of(&self, kind: Kind) -> &T {
+        match kind {
+            Kind::Netmesh => &self.netmesh,
+            Kind::Other => &self.other,
+        }
+    }
+}
+
+fn transport(kind: Kind, keep_alive: Option<Duration>) -> Arc<TransportConfig> {
+    // Between ours, packets start large. When they vanish, quinn falls back to the least and probes its way up again later.
+    let (packet, probing) = match kind {
+        Kind::Netmesh => {
+            let mut probing = MtuDiscoveryConfig::default();
+            probing.upper_bound(LARGE_PACKET);
+            (LARGE_PACKET, Some(probing))
+        }
+        Kind::Other => (SMALL_PACKET, None),
+    };
+    let mut congestion = CubicConfig::default();
+    congestion.initial_window(INITIAL_PACKETS * u64::from(packet));
+    let mut config = TransportConfig::default();
+    config
+        .initial_mtu(packet)
+        .min_mtu(SMALL_PACKET)
+        .mtu_discovery_config(probing)
+        .congestion_controller_factory(Arc::new(congestion))
+        .keep_alive_interval(keep_alive)
+        .max_idle_timeout(Some(VarInt::from_u32(IDLE_LIMIT.as_millis() as u32).into()))
+        // One stream, opened by the dialler.
+        .max_concurrent_bidi_streams(VarInt::from_u32(u32::from(keep_alive.is_none())))
+        .max_concurrent_uni_streams(VarInt::from_u32(0))
+        .stream_receive_window(VarInt::from_u32(WINDOW_BYTES))
+        .send_window(u64::from(WINDOW_BYTES))
+        .datagram_receive_buffer_size(None);
+    Arc::new(config)
+}

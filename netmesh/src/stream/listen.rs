@@ -1,0 +1,230 @@
+//! Accepting streams to a service.
+//!
+//! One task per listener accepts callers, looks after the connections, and stays until the last of them has ended. A
+//! caller holds no resource for long: it has 15 s for the handshake and a minute to open its stream, and only so many may
+//! be on their way.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use quinn::{Connection, Endpoint, Incoming, TokioRuntime, VarInt};
+use tokio::{sync::mpsc, task::JoinSet, time::timeout};
+
+use super::{CODE_FAILED, OPENING, Stream, StreamTls, dial::rebind, socket::MeshSocket};
+use crate::{
+    id::{Address, NodeId, ServiceName},
+    logic::Problem,
+    node::{Node, Notice, Routes},
+    packet::OpenError,
+    wire::ConnType,
+};
+
+/// A handshake that takes longer is given up.
+const HANDSHAKE_LIMIT: Duration = Duration::from_secs(15);
+/// A caller that opens no stream for longer is sent away.
+const STREAM_LIMIT: Duration = Duration::from_secs(60);
+/// Callers that may be on their way to a stream; further ones are refused, and call again.
+const CALLERS_MAX: usize = 1024;
+/// Streams that may wait for [`StreamListener::accept`].
+const BACKLOG: usize = 64;
+/// Streams of a node that stops have this long to end by themselves.
+pub(super) const LAST_WORDS: Duration = Duration::from_millis(100);
+
+/// Accepts streams. Dropping it refuses further callers; streams that it has accepted live on.
+#[derive(Debug)]
+pub struct StreamListener {
+    node: Node,
+    service: ServiceName,
+    advertised: bool,
+    accepted: mpsc::Receiver<Stream>,
+}
+
+/// Why a service cannot accept streams.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ServeError {
+    /// Somebody has it already, or the node keeps it for itself.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// Something is wrong with this node.
+    #[error("cannot accept streams on service {service}: {reason}")]
+    Local {
+        /// The service.
+        service: ServiceName,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+impl StreamListener {
+    pub(crate) fn open(
+        node: &Node,
+        service: ServiceName,
+        _: StreamTls,
+        advert: Option<BTreeMap<String, String>>,
+    ) -> Result<StreamListener, ServeError> {
+        let local = |reason: String| ServeError::Local { service, reason };
+        let config = node.kit().endpoint().map_err(local)?;
+        let server = node.kit().server(None).map_err(local)?;
+        let packets = node.open(Some(service))?;
+        let socket =
+            MeshSocket::new(packets).ok_or_else(|| local("too many nodes have been met".to_owned()))?;
+        let runtime = Arc::new(TokioRuntime);
+        let server = server.as_ref().clone();
+        let endpoint = Endpoint::new_with_abstract_socket(config, Some(server), socket.clone(), runtime)
+            .map_err(|e| local(e.to_string()))?;
+        let (out, accepted) = mpsc::channel(BACKLOG);
+        let desk = Desk { node: node.clone(), service, endpoint, socket, live: Vec::new() };
+        node.stream_tasks().spawn(desk.run(out));
+        let advertised = advert.is_some();
+        if let Some(tags) = advert {
+            node.advertise(service, ConnType::Stream, Some(tags));
+        }
+        Ok(StreamListener { node: node.clone(), service, advertised, accepted })
+    }
+
+    /// The next stream. `None` when the node has stopped.
+    pub async fn accept(&mut self) -> Option<Stream> {
+        self.accepted.recv().await
+    }
+
+    /// The service it listens on.
+    pub fn service(&self) -> ServiceName {
+        self.service
+    }
+}
+
+impl Drop for StreamListener {
+    fn drop(&mut self) {
+        if self.advertised {
+            self.node.withdraw(self.service);
+        }
+    }
+}
+
+/// Where callers arrive.
+struct Desk {
+    node: Node,
+    service: ServiceName,
+    endpoint: Endpoint,
+    socket: Arc<MeshSocket>,
+    live: Vec<(Address, Connection)>,
+}
+
+impl Desk {
+    async fn run(mut self, out: mpsc::Sender<Stream>) {
+        let mut callers = JoinSet::new();
+        let mut routes = self.node.routes();
+        let mut known = routes.borrow_and_update().clone();
+        let stopping = self.node.stopping().clone();
+        loop {
+            tokio::select! {
+                () = stopping.cancelled() => break,
+                () = out.closed() => break,
+                Some(done) = callers.join_next() => {
+                    self.live.retain(|(_, connection)| connection.close_reason().is_none());
+                    self.live.extend(done.ok().flatten());
+                }
+                incoming = self.endpoint.accept() => match incoming {
+                    None => break,
+                    Some(incoming) if callers.len() >= CALLERS_MAX => incoming.refuse(),
+                    Some(incoming) => {
+                        callers.spawn(converse(self.node.clone(), incoming, out.clone()));
+                    }
+                },
+                Some(notice) = self.socket.packets().notice() => self.handle_notice(&notice),
+                Ok(()) = routes.changed() => known = self.handle_routes(known, routes.borrow_and_update().clone()),
+            }
+        }
+        // No more callers; the streams that were accepted go on.
+        self.endpoint.set_server_config(None);
+        callers.shutdown().await;
+        let endpoint = self.endpoint.clone();
+        let idle = endpoint.wait_idle();
+        tokio::pin!(idle);
+        loop {
+            tokio::select! {
+                () = &mut idle => break,
+                () = stopping.cancelled() => {
+                    let _ = timeout(LAST_WORDS, &mut idle).await;
+                    self.endpoint.close(VarInt::from_u32(CODE_FAILED), b"node is stopping");
+                    self.endpoint.wait_idle().await;
+                    break;
+                }
+                Some(notice) = self.socket.packets().notice() => self.handle_notice(&notice),
+                Ok(()) = routes.changed() => known = self.handle_routes(known, routes.borrow_and_update().clone()),
+            }
+        }
+        tracing::debug!(service = %self.service, "the last stream has ended");
+    }
+
+    /// A peer that says it has no such service has lost the stream, or was restarted.
+    fn handle_notice(&mut self, Notice { unreachable, .. }: &Notice) {
+        if unreachable.problem != Problem::ServiceUnknown.text() {
+            return;
+        }
+        self.live.retain(|(peer, connection)| {
+            let meant = peer.node.as_str() == unreachable.to_node
+                && peer.service.to_string() == unreachable.to_service;
+            if meant {
+                connection.close(VarInt::from_u32(CODE_FAILED), b"service unknown");
+            }
+            !meant
+        });
+    }
+
+    /// Has the endpoint try again at once if a peer has got a route, or another one.
+    fn handle_routes(&mut self, old: Routes, new: Routes) -> Routes {
+        self.live.retain(|(_, connection)| connection.close_reason().is_none());
+        let rerouted = |node: &NodeId| new.contains_key(node) && new.get(node) != old.get(node);
+        if self.live.iter().any(|(peer, _)| rerouted(&peer.node)) {
+            rebind(&self.endpoint, &self.socket);
+        }
+        new
+    }
+}
+
+/// One caller, from its first packet until its stream is handed over.
+async fn converse(
+    node: Node,
+    incoming: Incoming,
+    out: mpsc::Sender<Stream>,
+) -> Option<(Address, Connection)> {
+    let (hash, service) = node.kit().aliases.resolve(incoming.remote_address())?;
+    // A caller whose node nobody has told us of could not be answered.
+    let peer = Address { node: node.plane().tables.load().name(hash)?.clone(), service };
+    let config = node.kit().server(Some(hash)).ok()?;
+    let handshake = async { incoming.accept_with(config)?.await };
+    let connection = match timeout(HANDSHAKE_LIMIT, handshake).await {
+        Ok(Ok(connection)) => connection,
+        failed => {
+            tracing::debug!(%peer, ?failed, "a caller did not finish its handshake");
+            node.kit().forget(hash);
+            return None;
+        }
+    };
+    let kind = node.kit().learn(hash, &connection);
+    match timeout(STREAM_LIMIT, opened(&connection)).await {
+        Ok(Ok(halves)) => {
+            let live = (peer.clone(), connection.clone());
+            // An error says that nobody accepts any more; dropping the stream resets it.
+            let _ = out.send(Stream::new(&node, peer, kind, connection, halves)).await;
+            Some(live)
+        }
+        Ok(Err(reason)) => {
+            connection.close(VarInt::from_u32(CODE_FAILED), reason.as_bytes());
+            None
+        }
+        Err(_) => {
+            connection.close(VarInt::from_u32(CODE_FAILED), b"Accept Timeout");
+            None
+        }
+    }
+}
+
+/// The stream of a connection, behind its opening byte; or what Receptor says when there is none.
+async fn opened(connection: &Connection) -> Result<(quinn::SendStream, quinn::RecvStream), String> {
+    let (send, mut recv) =
+        connection.accept_bi().await.map_err(|error| format!("AcceptStream Error: {error}"))?;
+    let mut first = [0];
+    recv.read_exact(&mut first).await.map_err(|error| format!("Read Error: {error}"))?;
+    if first == [OPENING] { Ok((send, recv)) } else { Err("Read Data Error".to_owned()) }
+}

@@ -1,0 +1,161 @@
+//! Streams: ordered bytes both ways between two services, over QUIC in datagrams of the mesh.
+//!
+//! ```text
+//! Stream ─ quinn ─ MeshSocket ─ datagrams ─ mesh ─ datagrams ─ MeshSocket ─ quinn ─ Stream
+//!         encrypted from end to end; a relay sees packets
+//! ```
+//!
+//! Each connection carries one stream. The dialler opens it and sends one byte 0x00 ahead of the application's, since
+//! QUIC tells of a stream only when something comes on it.
+
+mod alias;
+mod dial;
+mod kit;
+mod listen;
+mod sni;
+mod socket;
+mod wind_up;
+
+use std::{
+    fmt, io,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use quinn::{Connection, RecvStream, SendStream, VarInt};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    runtime::Handle,
+};
+
+pub use self::{
+    dial::DialError,
+    listen::{ServeError, StreamListener},
+};
+pub(crate) use self::{dial::dial, kit::Kit};
+use crate::{id::Address, node::Node};
+
+/// The byte that opens a stream.
+const OPENING: u8 = 0;
+/// Cancels one direction, or a stream that was dropped before its end.
+const CODE_CANCELLED: u32 = 499;
+/// Ends a connection that cannot go on.
+const CODE_FAILED: u32 = 500;
+/// Ends a connection after both directions have ended.
+const CODE_NORMAL: u32 = 0;
+/// What goes with [`CODE_NORMAL`]. Receptor's control service knows it by this text.
+const REASON_NORMAL: &[u8] = b"normal close";
+
+/// How a stream proves who is at its ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum StreamTls {
+    /// It does not: encrypted, under certificates that anyone can make.
+    #[default]
+    Insecure,
+}
+
+/// Ordered bytes both ways.
+///
+/// Reading ends with 0 bytes only after the peer has finished; a reset, a lost connection or a silent peer is an error.
+/// [`AsyncWrite::poll_shutdown`] finishes our direction, and what was written before still arrives after the stream is
+/// dropped. A stream that is dropped unfinished is reset, so that the peer cannot take a part for the whole.
+pub struct Stream {
+    peer: Address,
+    ours: bool,
+    send: SendStream,
+    recv: RecvStream,
+    finished: bool,
+    ended: bool,
+    /// For [`Drop`], which has no context of its own.
+    runtime: Handle,
+    node: Node,
+    connection: Connection,
+}
+
+impl Stream {
+    fn new(
+        node: &Node,
+        peer: Address,
+        kind: kit::Kind,
+        connection: Connection,
+        halves: (SendStream, RecvStream),
+    ) -> Stream {
+        let (send, recv) = halves;
+        Stream {
+            peer,
+            ours: kind == kit::Kind::Netmesh,
+            send,
+            recv,
+            finished: false,
+            ended: false,
+            runtime: Handle::current(),
+            node: node.clone(),
+            connection,
+        }
+    }
+
+    /// The service at the other end. A dialler's is made up for the stream.
+    pub fn peer(&self) -> &Address {
+        &self.peer
+    }
+
+    /// True when the peer is a netmesh node, by what it said in the handshake.
+    pub fn speaks_netmesh(&self) -> bool {
+        self.ours
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        ready!(AsyncRead::poll_read(Pin::new(&mut self.recv), cx, buf))?;
+        self.ended |= buf.filled().len() == before && buf.remaining() > 0;
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        AsyncWrite::poll_write(Pin::new(&mut self.send), cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        AsyncWrite::poll_flush(Pin::new(&mut self.send), cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.finished {
+            ready!(AsyncWrite::poll_shutdown(Pin::new(&mut self.send), cx))?;
+            self.finished = true;
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        if !self.finished {
+            // Before anything else is dropped: quinn would finish the direction, and a part would pass for the whole.
+            self.connection.close(VarInt::from_u32(CODE_CANCELLED), b"stream dropped before its end");
+            return;
+        }
+        if !self.ended {
+            // An error says that the peer has ended it by itself.
+            let _ = self.recv.stop(VarInt::from_u32(CODE_CANCELLED));
+        }
+        let acked = self.send.stopped();
+        let end = wind_up::wind_up(self.connection.clone(), acked, self.ours, self.node.stopping().clone());
+        let _in_runtime = self.runtime.enter();
+        self.node.stream_tasks().spawn(end);
+    }
+}
+
+impl fmt::Debug for Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stream").field("peer", &self.peer).finish_non_exhaustive()
+    }
+}
