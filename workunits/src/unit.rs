@@ -3,9 +3,10 @@
 //! The first five members are Receptor's, in its order and with its meaning; a Go node reads them and ignores the rest.
 //! The others are ours: they say why a unit ended, when, and whose it is.
 
-use std::{collections::BTreeMap, fmt, str::FromStr};
+use std::{collections::BTreeMap, fmt, str::FromStr, time::SystemTime};
 
 use serde::{Deserialize, Serialize};
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 /// The version of the files that we write into a unit's directory.
 pub const FORMAT: u32 = 1;
@@ -241,6 +242,12 @@ pub const NEVER: &str = "0001-01-01T00:00:00Z";
 
 fn never() -> String {
     NEVER.to_owned()
+}
+
+/// A moment as all our files write it: RFC 3339, UTC.
+pub fn rfc3339(at: SystemTime) -> String {
+    // Only a year above 9999 cannot be written; no clock that we meet says that.
+    OffsetDateTime::from(at).format(&Rfc3339).unwrap_or_else(|_| NEVER.to_owned())
 }
 
 impl Default for RemoteExtra {

@@ -1,0 +1,193 @@
+//! The loop behind each unit that runs here: it starts supervisors, sees what they record, and notices their end.
+//!
+//! A unit has a driver from its launch until its last process has ended. What it knows is on disk: the next daemon
+//! starts another one from there.
+
+use std::{collections::BTreeMap, io, sync::Arc};
+
+use super::{
+    Inner, UnitHandle, WorkType,
+    handle::{blocking, settle_if_ended},
+};
+use crate::{
+    logic::{
+        recovery::Supervisor,
+        split::split,
+        state::{Event, Note},
+    },
+    runner::{command, launch::Launch, process::PidFd},
+    store::{
+        notice::Subscription,
+        status::{self, StepError},
+    },
+    unit::{Extra, Outcome, State, Unit, rfc3339},
+};
+
+/// What the driver found when the supervisor had ended.
+enum After {
+    /// Another supervisor has the unit.
+    Other(PidFd),
+    /// The unit has ended.
+    Ended,
+}
+
+impl Inner {
+    /// Starts a supervisor for a unit that is ready. A unit that cannot be started has failed afterwards. Blocks.
+    pub(super) fn launch(&self, unit: &UnitHandle) -> Option<PidFd> {
+        let of = self.types.get(&unit.current().work_type);
+        let started = match of.map(|of| prepare(&self.config.node, of, unit)) {
+            None => Err(format!("unknown work type {}", unit.current().work_type)),
+            Some(Err(why)) => Err(why),
+            Some(Ok(launch)) => {
+                let program = &self.config.supervisor;
+                command::launch(program, unit.dir(), &launch)
+                    .map_err(|error| format!("cannot start the supervisor {}: {error}", program.display()))
+            }
+        };
+        started.map_err(|why| self.fail(unit, &Event::StartFailed { why })).ok()
+    }
+
+    /// Looks after a unit, whose supervisor this is, until nothing of it runs any more.
+    pub(super) fn look_after(self: &Arc<Inner>, unit: &UnitHandle, supervisor: Option<PidFd>) {
+        let news = self.notices.directory(unit.dir().path());
+        let (inner, unit) = (Arc::downgrade(self), unit.clone());
+        self.spawn(async move {
+            let mut supervisor = supervisor;
+            let mut news = news;
+            while let Some(process) = supervisor.take() {
+                follow(&unit, process, &mut news).await;
+                let Some(inner) = inner.upgrade() else { return };
+                let of = unit.clone();
+                match blocking(move || inner.after(&of)).await {
+                    Ok(After::Other(other)) => supervisor = Some(other),
+                    Ok(After::Ended) => {}
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {} // removed under us
+                    Err(error) => {
+                        tracing::error!(unit = %unit.id(), %error, "cannot record how the unit ended; the next start will");
+                        return;
+                    }
+                }
+            }
+            if unit.dir().is_released()
+                && let Err(error) = unit.remove().await
+            {
+                tracing::error!(unit = %unit.id(), %error, "cannot remove a released unit; the next start tries again");
+            }
+        });
+    }
+
+    /// Ends a unit for a reason that this node found. One that has ended already stays as it is.
+    pub(super) fn fail(&self, unit: &UnitHandle, event: &Event) {
+        if let Err(StepError::Io(error)) = unit.take_step(event) {
+            tracing::error!(unit = %unit.id(), %error, "cannot record that the unit failed; the next start will");
+        }
+        settle_if_ended(unit);
+    }
+
+    /// What is to be done once a supervisor has ended. Blocks.
+    fn after(&self, unit: &UnitHandle) -> io::Result<After> {
+        let mut locked = status::lock(unit.dir())?;
+        let Some(now) = locked.unit().cloned() else {
+            return Err(io::Error::new(io::ErrorKind::NotFound, "the unit's files are gone"));
+        };
+        if let (Supervisor::Alive, Some(other)) = command::supervisor(unit.dir(), &now, locked.log()) {
+            return Ok(After::Other(other));
+        }
+        let canceled = locked.log().has(Event::Cancel.name());
+        if now.format == 0 || now.started_at.is_none() && now.state == State::Running {
+            end_go_unit(&mut locked, canceled)?;
+        } else if !now.state.is_terminal() {
+            command::kill_survivors(locked.log());
+            let event = match now.state {
+                State::Running => Event::Lost {
+                    why: "its supervisor died without a record of how the command ended; the command was killed"
+                        .to_owned(),
+                },
+                // Nothing opened the gate, so the command has not run.
+                _ => Event::StartFailed { why: "the supervisor ended before it could start the command".to_owned() },
+            };
+            match locked.take_step(&event, std::time::SystemTime::now()) {
+                Ok(_) | Err(StepError::NotNow(_)) => {}
+                Err(StepError::Io(error)) => return Err(error),
+            }
+        }
+        drop(locked);
+        unit.refresh()?;
+        settle_if_ended(unit);
+        Ok(After::Ended)
+    }
+}
+
+/// Shows what the supervisor records, until it ends.
+async fn follow(unit: &UnitHandle, supervisor: PidFd, news: &mut Subscription) {
+    let mut ended = std::pin::pin!(supervisor.ended());
+    loop {
+        // Looked before waiting: what was recorded before the subscription is seen too.
+        let of = unit.clone();
+        let seen = blocking(move || {
+            correct_go_end(&of)?;
+            of.refresh()?;
+            settle_if_ended(&of);
+            Ok(())
+        });
+        if let Err(error) = seen.await {
+            tracing::debug!(unit = %unit.id(), %error, "cannot read the status");
+        }
+        tokio::select! {
+            biased;
+            gone = &mut ended => {
+                if let Err(error) = gone {
+                    tracing::error!(unit = %unit.id(), %error, "cannot wait for the supervisor's end");
+                }
+                return;
+            }
+            () = news.changed() => {}
+        }
+    }
+}
+
+/// Corrects the end that a Go runner gave a canceled unit before anybody is shown it.
+fn correct_go_end(unit: &UnitHandle) -> io::Result<()> {
+    let killed = |seen: &Unit| seen.format == 0 && seen.state == State::Failed && seen.detail == "Killed";
+    if status::peek(unit.dir()).is_some_and(|seen| killed(&seen)) {
+        let mut locked = status::lock(unit.dir())?;
+        let canceled = locked.log().has(Event::Cancel.name());
+        end_go_unit(&mut locked, canceled)?;
+    }
+    Ok(())
+}
+
+/// The end of a unit whose runner was a Go node's, which records a stopped command as Failed and `Killed`.
+fn end_go_unit(locked: &mut status::Locked<'_>, canceled: bool) -> io::Result<()> {
+    let Some(now) = locked.unit().cloned() else { return Ok(()) };
+    let at = std::time::SystemTime::now();
+    let (name, state, outcome, detail) = match now.state {
+        State::Failed if canceled && now.detail == "Killed" => {
+            ("canceled", State::Canceled, Outcome::Canceled, "Canceled")
+        }
+        State::Pending | State::Running if canceled => {
+            ("canceled", State::Canceled, Outcome::Canceled, "Canceled")
+        }
+        State::Pending | State::Running => (
+            "lost",
+            State::Failed,
+            Outcome::Lost,
+            "its runner died without a record of how the command ended",
+        ),
+        _ => return Ok(()),
+    };
+    let mut ended = now;
+    (ended.state, ended.outcome, ended.detail) = (state, Some(outcome), detail.to_owned());
+    (ended.phase, ended.extra_data, ended.ended_at) = (None, Extra::None, Some(rfc3339(at)));
+    locked.record(name, ended, Note::default(), at)
+}
+
+/// What a unit's supervisor is to run.
+fn prepare(node: &str, of: &WorkType, unit: &UnitHandle) -> Result<Launch, String> {
+    let arguments = unit.spec().arguments.as_deref().unwrap_or(&of.params);
+    let mut argv = vec![of.command.clone()];
+    argv.extend(split(arguments).map_err(|error| error.to_string())?);
+    let env = [("NETMESH_NODE", node.to_owned()), ("NETMESH_UNIT", unit.id().to_string())];
+    let env: BTreeMap<_, _> = env.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    Ok(Launch::new(argv, unit.spec().stderr.unwrap_or_default(), env))
+}

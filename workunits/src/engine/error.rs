@@ -1,0 +1,141 @@
+//! Why a request about work was refused, in the words that Receptor's clients know.
+
+use std::{io, path::PathBuf};
+
+use crate::{logic::state::NotNow, sign::VerifyError, store::status::StepError};
+
+/// Why a request about work was refused. Its text is what goes over the wire, after `ERROR: `.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkError {
+    /// No such unit here, or its id is none.
+    #[error("unknown work unit {0}")]
+    UnknownUnit(String),
+    /// No such work type here.
+    #[error("unknown work type {0}")]
+    UnknownWorkType(String),
+    /// The work type takes no parameters of the submitter.
+    #[error("extra params provided but not allowed")]
+    ExtraParams,
+    /// A time to live for work that starts at once.
+    #[error("ttl option is intended for remote work only")]
+    LocalTtl,
+    /// The time to live cannot be read.
+    #[error("{0}")]
+    BadTtl(String),
+    /// Secrets would travel in clear.
+    #[error("cannot send secrets over a non-TLS connection")]
+    SecretsInClear,
+    /// The target is no node id.
+    #[error("invalid node ID {0:?}")]
+    BadNode(String),
+    /// A token where none is asked for.
+    #[error("work type did not expect a signature")]
+    UnexpectedSignature,
+    /// The token is not good.
+    #[error(transparent)]
+    Denied(#[from] VerifyError),
+    /// The payload is not what was declared.
+    #[error("incomplete payload: {0}; the unit was not started")]
+    IncompletePayload(String),
+    /// Somebody ended the unit before it could start.
+    #[error("work unit {0} was canceled before its payload was complete")]
+    Canceled(String),
+    /// The same request came again and sends the payload itself.
+    #[error("another connection took over the payload of work unit {0}")]
+    Superseded(String),
+    /// The request's unit was released: it has run, or never will.
+    #[error("request {0} was already released")]
+    Released(String),
+    /// The node that was to do it refused, or what it said was not understood.
+    #[error("{0}")]
+    Remote(String),
+    /// The unit cannot do this now.
+    #[error(transparent)]
+    NotNow(NotNow),
+    /// The engine is stopping.
+    #[error("this node is shutting down: ask again when it is back")]
+    Closing,
+    /// The disk would not have it.
+    #[error("{what} {path}: {source}", path = .path.display())]
+    Io {
+        /// What was tried.
+        what: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+impl WorkError {
+    /// A word for programs, which never changes.
+    pub fn code(&self) -> &'static str {
+        match self {
+            WorkError::UnknownUnit(_) => "unknown_unit",
+            WorkError::UnknownWorkType(_) => "unknown_work_type",
+            WorkError::ExtraParams => "params_not_allowed",
+            WorkError::LocalTtl | WorkError::BadTtl(_) => "bad_ttl",
+            WorkError::SecretsInClear => "secrets_in_clear",
+            WorkError::BadNode(_) => "bad_node",
+            WorkError::UnexpectedSignature => "unexpected_signature",
+            WorkError::Denied(_) => "denied",
+            WorkError::IncompletePayload(_) => "incomplete_payload",
+            WorkError::Canceled(_) => "canceled",
+            WorkError::Superseded(_) => "superseded",
+            WorkError::Released(_) => "released",
+            WorkError::Remote(_) => "remote",
+            WorkError::NotNow(_) => "not_now",
+            WorkError::Closing => "closing",
+            WorkError::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => "no_space",
+            WorkError::Io { .. } => "io",
+        }
+    }
+
+    /// A fault of the disk: what was tried, on what.
+    pub(crate) fn io(what: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> WorkError {
+        let path = path.into();
+        move |source| WorkError::Io { what, path, source }
+    }
+
+    /// A step of a unit that was not taken.
+    pub(crate) fn step(path: impl Into<PathBuf>) -> impl FnOnce(StepError) -> WorkError {
+        let path = path.into();
+        move |error| match error {
+            StepError::NotNow(error) => WorkError::NotNow(error),
+            StepError::Io(source) => WorkError::Io { what: "cannot change the status in", path, source },
+        }
+    }
+}
+
+/// Why the engine did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another daemon has this node's units.
+    #[error("the units of node `{node}` in {datadir} belong to the daemon with pid {holder}: stop that one, or choose another id or datadir", datadir = .datadir.display())]
+    Held {
+        /// The node.
+        node: String,
+        /// Where.
+        datadir: PathBuf,
+        /// Whose; empty when unknown.
+        holder: String,
+    },
+    /// A work type twice, or one of the built-in name.
+    #[error("work type {0} already registered")]
+    DuplicateType(String),
+    /// A work type demands signatures that nobody here can check.
+    #[error(
+        "VerifySignature for work command '{0}' is true, but the work verification public key is not specified"
+    )]
+    NoVerification(String),
+    /// The disk would not have it.
+    #[error("{what} {path}: {source}", path = .path.display())]
+    Io {
+        /// What was tried.
+        what: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+}

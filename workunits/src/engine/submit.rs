@@ -1,0 +1,143 @@
+//! A submission: checked, given an id, and on disk before the id is told.
+
+use std::time::SystemTime;
+
+use netmesh::{id::NodeId, json::parse_go_duration};
+
+use super::{Caller, Engine, Entry, Inner, Upload, WorkError, handle::blocking, lock};
+use crate::{
+    logic::units::Request,
+    request::{Extension, Stderr, Submit},
+    store::Spec,
+    unit::{FORMAT, Outcome, Phase, State, UnitId, rfc3339},
+};
+
+impl Engine {
+    /// Makes a unit; its payload goes into the [`Upload`]. The unit is on disk when this returns.
+    ///
+    /// The same owner with the same request id gets the same unit again. One whose payload never came whole, and which
+    /// therefore never ran, is replaced.
+    ///
+    /// # Errors
+    /// A refusal leaves nothing behind.
+    pub async fn submit(&self, submit: Submit, caller: &Caller) -> Result<Upload, WorkError> {
+        let now = SystemTime::now();
+        let spec = self.inner.check(submit, caller, now)?;
+        let engine = self.clone();
+        let path = self.inner.config.datadir.clone();
+        let made = blocking(move || Ok(engine.make(spec, now))).await;
+        made.map_err(WorkError::io("cannot make a unit in", path))?
+    }
+
+    fn make(&self, spec: Spec, now: SystemTime) -> Result<Upload, WorkError> {
+        let inner = &self.inner;
+        let Some(id) = spec.request_id.clone() else {
+            let entry = inner.create(spec, None)?;
+            return Upload::new(self.clone(), entry.handle, entry.upload);
+        };
+        let request = Request { owner: spec.owner.clone(), id };
+        let _one_at_a_time = lock(&inner.requests);
+        if lock(&inner.released).contains(&request, now) {
+            return Err(WorkError::Released(request.id));
+        }
+        let known = lock(&inner.units).by_request(&request).map(|(_, entry)| entry.clone());
+        if let Some(entry) = known {
+            let unit = entry.handle.current();
+            let uploading = matches!(unit.phase, Some(Phase::Created | Phase::Uploading));
+            if unit.state == State::Pending && uploading {
+                return Upload::new(self.clone(), entry.handle, entry.upload);
+            }
+            if unit.outcome != Some(Outcome::IncompletePayload) {
+                return Ok(Upload::again(self.clone(), entry.handle));
+            }
+            let dir = entry.handle.dir().clone();
+            dir.remove().map_err(WorkError::io("cannot replace", dir.path()))?;
+            entry.handle.forget();
+        }
+        let entry = inner.create(spec, Some(request))?;
+        Upload::new(self.clone(), entry.handle, entry.upload)
+    }
+}
+
+impl Inner {
+    /// What a submission asks for, if it may and can be done.
+    fn check(&self, submit: Submit, caller: &Caller, now: SystemTime) -> Result<Spec, WorkError> {
+        let here = submit.node == self.config.node || submit.node.eq_ignore_ascii_case("localhost");
+        let of = self.types.get(&submit.work_type);
+        let demanded = if here { of.is_some_and(|of| of.verify_signature) } else { submit.sign_work };
+        self.authorize(demanded, &submit.signature, caller)?;
+        // Who does not know that error output can be kept apart would never see it.
+        let knows_stderr = submit.extension != Extension::default();
+        let stderr = if knows_stderr { submit.extension.stderr } else { Some(Stderr::Merge) };
+        let mut spec = Spec {
+            version: FORMAT,
+            work_type: submit.work_type,
+            params: submit.params,
+            payload: submit.extension.payload,
+            stderr,
+            request_id: submit.extension.request_id.map(|id| id.to_ascii_lowercase()),
+            parent: submit.extension.parent,
+            owner: caller.principal.clone(),
+            created_at: rfc3339(now),
+            ..Spec::default()
+        };
+        if here {
+            if !submit.ttl.is_empty() {
+                return Err(WorkError::LocalTtl);
+            }
+            let of = of.ok_or_else(|| WorkError::UnknownWorkType(spec.work_type.clone()))?;
+            let asked = spec.params.get("params").map_or("", String::as_str);
+            if !asked.is_empty() && !of.allow_runtime_params {
+                return Err(WorkError::ExtraParams);
+            }
+            let parts = [of.params.as_str(), asked].into_iter().filter(|part| !part.is_empty());
+            spec.stderr = Some(spec.stderr.unwrap_or(of.stderr));
+            spec.arguments = Some(parts.collect::<Vec<_>>().join(" "));
+            return Ok(spec);
+        }
+        let secret = |name: &String| name.to_lowercase().starts_with("secret_");
+        if submit.tls_client.is_empty() && spec.params.keys().any(secret) {
+            return Err(WorkError::SecretsInClear);
+        }
+        if !submit.ttl.is_empty() {
+            let ttl = parse_go_duration(&submit.ttl).map_err(|error| WorkError::BadTtl(error.to_string()))?;
+            spec.expiration = now.checked_add(ttl).map(rfc3339);
+        }
+        submit.node.parse::<NodeId>().map_err(|_| WorkError::BadNode(submit.node.clone()))?;
+        spec.node = Some(submit.node);
+        spec.tls_client = submit.tls_client;
+        spec.sign_work = submit.sign_work;
+        Ok(spec)
+    }
+
+    /// Makes the directory under a fresh id, and takes the unit in. Blocks on the disk.
+    fn create(
+        self: &std::sync::Arc<Inner>,
+        spec: Spec,
+        request: Option<Request>,
+    ) -> Result<Entry, WorkError> {
+        let dir = loop {
+            match self.store.create(fresh_id(), &spec) {
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+                made => break made.map_err(WorkError::io("cannot make a unit in", &self.config.datadir))?,
+            }
+        };
+        let unit = spec.newborn();
+        let shown = crate::store::status::lock(&dir).and_then(|locked| locked.show());
+        if let Err(error) = shown {
+            dir.remove().ok(); // whatever stays has a spec without a payload, and is ended at the next start
+            return Err(WorkError::io("cannot write the status in", dir.path())(error));
+        }
+        Ok(self.take_in(dir, spec, unit, request))
+    }
+}
+
+fn fresh_id() -> UnitId {
+    let mut bits = [0; 8];
+    loop {
+        // It fails only before the kernel has gathered its first entropy.
+        if aws_lc_rs::rand::fill(&mut bits).is_ok() {
+            return UnitId::from_random(u64::from_ne_bytes(bits));
+        }
+    }
+}

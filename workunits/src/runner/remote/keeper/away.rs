@@ -1,0 +1,111 @@
+//! A node that is out of reach: how that is shown, and what is waited for.
+
+use std::{pin::pin, time::Duration};
+
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::{FIRST_BACKOFF, Keeper, LONGEST_BACKOFF, Step, over::expiry};
+use crate::{
+    engine::{Accepted, Reply},
+    unit::{Phase, State},
+};
+use time::OffsetDateTime;
+
+impl Keeper {
+    /// The node is out of reach, or does not answer: says so, and waits.
+    pub(super) async fn pending(&mut self, why: &str) {
+        self.waiting.answer(|| Ok(Reply::Pending));
+        self.tell_first(Ok(Accepted::Submitted));
+        self.show_away(why).await;
+        self.pause(why).await;
+    }
+
+    pub(super) async fn show_away(&mut self, why: &str) {
+        let unit = self.unit.current();
+        let Some(remote) = unit.remote() else { return };
+        let node = remote.remote_node.clone();
+        let (phase, detail) = match unit.state {
+            State::Running => (Phase::Unreachable, unit.detail.clone()),
+            State::Pending if !remote.remote_started => {
+                (Phase::WaitingForRoute, format!("Waiting for node {node}: {why}"))
+            }
+            _ => return,
+        };
+        if unit.phase == Some(phase) && unit.detail == detail {
+            return;
+        }
+        tracing::info!(unit = %self.unit.id(), node, why, "node of a remote unit is out of reach");
+        let shown = self.unit.update(move |unit| {
+            if !unit.state.is_terminal() {
+                unit.phase = Some(phase);
+                unit.detail = detail;
+            }
+        });
+        if let Err(error) = shown.await {
+            tracing::error!(unit = %self.unit.id(), %error, "cannot note that a node is out of reach");
+        }
+    }
+
+    /// Waits until the node comes into reach, an order comes, or, for a node in reach, a while has passed.
+    pub(super) async fn pause(&mut self, why: &str) {
+        let node = self.node();
+        let mut reach = self.context.mesh.reach();
+        let mut near = reach.borrow_and_update().contains(&node);
+        let mut again = pin!(sleep(self.backoff));
+        let mut expired = pin!(until(self.deadline(Step::Submit)));
+        tracing::debug!(unit = %self.unit.id(), node, near, why, "waiting");
+        loop {
+            tokio::select! {
+                biased;
+                Some(order) = self.orders.recv() => return self.take(order).await,
+                () = &mut expired => return,
+                () = &mut again, if near => {
+                    self.backoff = (self.backoff * 3 / 2).min(LONGEST_BACKOFF);
+                    return;
+                }
+                changed = reach.changed() => {
+                    if changed.is_err() {
+                        // The mesh is shutting down: nothing will change any more.
+                        std::future::pending::<()>().await;
+                    }
+                    let was_near = std::mem::replace(&mut near, reach.borrow_and_update().contains(&node));
+                    if near && !was_near {
+                        self.backoff = FIRST_BACKOFF;
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Resolves when the node of a unit that is being followed goes out of reach.
+    pub(super) fn out_of_reach(&self, step: Step) -> impl Future<Output = ()> + use<> {
+        let (mut reach, node) = (self.context.mesh.reach(), self.node());
+        async move {
+            if step != Step::Follow || reach.wait_for(|reach| reach.contains(&node)).await.is_err() {
+                std::future::pending::<()>().await;
+            }
+            if reach.wait_for(|reach| !reach.contains(&node)).await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    /// Until when a unit that is not known to have started may go on trying.
+    pub(super) fn deadline(&self, step: Step) -> Option<Instant> {
+        let unit = self.unit.current();
+        let waits =
+            matches!(step, Step::Submit) && unit.remote().is_some_and(|remote| !remote.remote_started);
+        let left = expiry(&unit).filter(|_| waits)? - OffsetDateTime::now_utc();
+        // A time that is already over was seen by the decision that led here.
+        let left = Duration::try_from(left).ok().filter(|left| !left.is_zero())?;
+        Some(Instant::now() + left + Duration::from_millis(1))
+    }
+}
+
+pub(super) async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,315 @@
+//! The task behind one unit that runs elsewhere.
+//!
+//! It may be ended, or a step of it dropped, at any point: every fact is on disk before the act that it permits.
+
+mod away;
+mod over;
+
+use std::{
+    ops::ControlFlow::{self, Break, Continue},
+    pin::pin,
+    sync::Arc,
+    time::Duration,
+};
+
+use time::OffsetDateTime;
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::sleep,
+};
+
+use self::{away::until, over::expiry};
+use super::{
+    Context, follow,
+    ledger::Ledger,
+    mirror::{Conclusion, Facts, Step, next},
+    order::{Order, Waiting},
+    poll,
+    stop::{self, Known},
+    submit::{self, set_remote},
+    talk::{Offers, Talk},
+    went::Went,
+};
+use crate::{
+    engine::{Accepted, Reply, UnitHandle, WorkError},
+    unit::{Outcome, Phase, Unit},
+};
+
+/// How long a user waits for the other node's answer before hearing that it is pending.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long to wait before another try at a node that is in reach and does not answer: 1 s, then half as much more each time.
+const FIRST_BACKOFF: Duration = Duration::from_secs(1);
+const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
+
+pub(super) struct Keeper {
+    context: Arc<Context>,
+    unit: UnitHandle,
+    orders: mpsc::Receiver<Order>,
+    first: Option<oneshot::Sender<Result<Accepted, WorkError>>>,
+    waiting: Waiting,
+    cancel_taken: bool,
+    backoff: Duration,
+    /// The conversation of the submission, to be used on.
+    talk: Option<(Talk, Offers)>,
+}
+
+/// What a step that got through has brought.
+enum Got {
+    /// The facts have changed.
+    On,
+    /// The same, and a conversation that can be used on.
+    Talk(Talk, Offers),
+    /// Where the unit turned out to be.
+    Known(Known),
+}
+
+impl Keeper {
+    pub(super) fn new(
+        context: Arc<Context>,
+        unit: UnitHandle,
+        orders: mpsc::Receiver<Order>,
+        first: Option<oneshot::Sender<Result<Accepted, WorkError>>>,
+    ) -> Keeper {
+        Keeper {
+            context,
+            unit,
+            orders,
+            first,
+            waiting: Waiting::default(),
+            cancel_taken: false,
+            backoff: FIRST_BACKOFF,
+            talk: None,
+        }
+    }
+
+    pub(super) async fn run(mut self) {
+        let ledger = match Ledger::open(self.unit.dir().path().to_owned()) {
+            Ok(ledger) => ledger,
+            Err(error) => {
+                tracing::error!(unit = %self.unit.id(), %error, "cannot read how far a submission got: the unit is left alone");
+                return;
+            }
+        };
+        loop {
+            let step = self.decide(&ledger);
+            tracing::debug!(unit = %self.unit.id(), ?step, "next step of a remote unit");
+            match step {
+                Step::Done => {
+                    self.waiting.answer(|| Ok(Reply::Done));
+                    // An order may have come meanwhile; after this no other can.
+                    self.orders.close();
+                    match self.orders.recv().await {
+                        Some(order) => self.take(order).await,
+                        None => return,
+                    }
+                }
+                Step::Remove => return self.remove().await,
+                Step::Conclude(conclusion) => self.conclude(conclusion).await,
+                step => {
+                    if self.attempt(step, &ledger).await.is_break() {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    fn decide(&self, ledger: &Ledger) -> Step {
+        let unit = self.unit.current();
+        let Some(remote) = unit.remote() else { return Step::Done };
+        next(&Facts {
+            remote,
+            state: unit.state,
+            complete: is_home(&self.unit, &unit),
+            asked: ledger.asked(),
+            expired: expiry(&unit).is_some_and(|at| OffsetDateTime::now_utc() >= at),
+            cancel_taken: self.cancel_taken,
+        })
+    }
+
+    /// Does one step, unless an order or the unit's time comes in between.
+    async fn attempt(&mut self, step: Step, ledger: &Ledger) -> ControlFlow<()> {
+        let (context, unit, talk) = (Arc::clone(&self.context), self.unit.clone(), self.talk.take());
+        let mut act = pin!(act(&context, &unit, ledger, step, talk));
+        let mut patience = pin!(sleep(PATIENCE));
+        let mut expired = pin!(until(self.deadline(step)));
+        let mut lost = pin!(self.out_of_reach(step));
+        loop {
+            tokio::select! {
+                biased;
+                went = &mut act => return self.settle(step, went).await,
+                Some(order) = self.orders.recv() => {
+                    self.take(order).await;
+                    return Continue(());
+                }
+                () = &mut expired => return Continue(()),
+                () = &mut lost => {
+                    return self.settle(step, Err(Went::Away("no route to node".to_owned()))).await;
+                }
+                () = &mut patience, if !self.waiting.is_empty() => {
+                    if self.waiting.force {
+                        self.remove().await;
+                        return Break(());
+                    }
+                    self.waiting.answer(|| Ok(Reply::Pending));
+                }
+            }
+        }
+    }
+
+    async fn settle(&mut self, step: Step, went: Result<Got, Went>) -> ControlFlow<()> {
+        match (step, went) {
+            (_, Err(Went::Local(error))) => {
+                tracing::error!(unit = %self.unit.id(), %error, "cannot write to the unit's directory: trying again");
+                self.waiting.answer(|| Ok(Reply::Pending));
+                self.pause("this node cannot write to the unit's directory").await;
+            }
+            (Step::Release, went) => match went {
+                Ok(_) | Err(Went::Gone) => {
+                    self.remove().await;
+                    return Break(());
+                }
+                Err(_) if self.waiting.force => {
+                    self.remove().await;
+                    return Break(());
+                }
+                Err(Went::Refused { text, .. }) => self.refused(&text).await,
+                Err(Went::Away(why)) => self.pending(&why).await,
+                Err(Went::Unanswerable | Went::Local(_)) => self.pending("it cannot be asked").await,
+            },
+            (Step::Cancel, Ok(_)) => {
+                self.cancel_taken = true;
+                self.waiting.answer_cancel(|| Ok(Reply::Done));
+            }
+            (Step::Cancel, Err(Went::Refused { text, .. })) => self.refused(&text).await,
+            (Step::LookUp, Ok(Got::Known(Known::Nowhere))) => return self.nowhere().await,
+            (Step::Submit | Step::LookUp, Err(Went::Unanswerable)) => {
+                self.end(
+                    Outcome::Unknown,
+                    "its node was replaced by one that cannot be asked whether it ran",
+                )
+                .await;
+            }
+            (Step::Submit, Err(Went::Refused { outcome, text })) => {
+                self.end(outcome, &format!("Error starting worker: {text}")).await;
+                self.tell_first(Err(WorkError::Remote(text)));
+            }
+            (_, Err(Went::Gone)) => self.gone().await,
+            (_, Err(Went::Refused { text, .. })) => self.pending(&text).await,
+            (_, Err(Went::Unanswerable)) => self.pending("it cannot be asked").await,
+            (_, Err(Went::Away(why))) => self.pending(&why).await,
+            (Step::Follow, Ok(_)) if !is_home(&self.unit, &self.unit.current()) => {
+                self.pause("its stream ended before its output was complete").await;
+            }
+            (_, Ok(got)) => {
+                self.backoff = FIRST_BACKOFF;
+                if step == Step::Submit {
+                    self.tell_first(Ok(Accepted::Started));
+                }
+                if let Got::Talk(talk, offers) = got {
+                    self.talk = Some((talk, offers));
+                }
+            }
+        }
+        Continue(())
+    }
+
+    /// Notes an order durably; the next decision carries it out.
+    async fn take(&mut self, order: Order) {
+        let released = matches!(order, Order::Release { .. });
+        if !released && self.unit.current().state.is_terminal() {
+            self.waiting.add(order);
+            self.waiting.answer_cancel(|| Ok(Reply::Done));
+            return;
+        }
+        let noted = self
+            .unit
+            .update(move |unit| {
+                set_remote(unit, |remote| {
+                    remote.local_cancelled = true;
+                    remote.local_released |= released;
+                });
+            })
+            .await;
+        self.waiting.add(order);
+        if let Err(error) = noted {
+            let text = error.to_string();
+            self.waiting.answer(|| Err(WorkError::Remote(format!("cannot note this on disk: {text}"))));
+        }
+        self.cancel_taken = false;
+        self.backoff = FIRST_BACKOFF;
+    }
+
+    /// The other node said no: the order is taken back, so that the unit goes on as before.
+    async fn refused(&mut self, text: &str) {
+        let taken_back = self.unit.update(|unit| {
+            set_remote(unit, |remote| (remote.local_cancelled, remote.local_released) = (false, false));
+        });
+        if let Err(error) = taken_back.await {
+            tracing::error!(unit = %self.unit.id(), %error, "cannot note that a node refused an order");
+        }
+        // Two spaces: clients look for this text as Receptor writes it.
+        self.waiting.answer(|| Err(WorkError::Remote(format!("error cancelling remote unit:  {text}"))));
+    }
+
+    fn tell_first(&mut self, answer: Result<Accepted, WorkError>) {
+        if let Some(first) = self.first.take() {
+            // A client that has gone needs no answer.
+            let _ = first.send(answer);
+        }
+    }
+
+    fn node(&self) -> String {
+        self.unit.current().remote().map(|remote| remote.remote_node.clone()).unwrap_or_default()
+    }
+}
+
+async fn act(
+    context: &Context,
+    unit: &UnitHandle,
+    ledger: &Ledger,
+    step: Step,
+    talk: Option<(Talk, Offers)>,
+) -> Result<Got, Went> {
+    match step {
+        Step::Submit => Ok(match submit::submit(context, unit, ledger).await? {
+            Some((talk, offers)) => Got::Talk(talk, offers),
+            None => Got::On,
+        }),
+        Step::LookUp => Ok(Got::Known(stop::look_up_only(context, unit, ledger).await?)),
+        Step::Follow => {
+            let (mut talk, offers) = match talk {
+                Some(open) => open,
+                None => context.open(unit).await?,
+            };
+            back_in_reach(unit).await?;
+            if offers.watch {
+                follow::follow(context, unit, &mut talk).await?;
+            } else {
+                poll::follow(context, unit, talk).await?;
+            }
+            Ok(Got::On)
+        }
+        Step::Cancel => stop::cancel(context, unit).await.map(|()| Got::On),
+        Step::Release => stop::release(context, unit).await.map(|()| Got::On),
+        Step::Remove | Step::Conclude(_) | Step::Done => Ok(Got::On),
+    }
+}
+
+/// A unit that is reached again says so before its next news.
+async fn back_in_reach(unit: &UnitHandle) -> std::io::Result<()> {
+    if unit.current().phase == Some(Phase::Unreachable) {
+        unit.update(|unit| unit.phase = Some(Phase::Running)).await?;
+    }
+    // A submission whose payload went out but whose answer was lost is asked about by its id: it counts as started.
+    if unit.current().remote().is_some_and(|remote| !remote.remote_started) {
+        unit.update(|unit| set_remote(unit, |remote| remote.remote_started = true)).await?;
+    }
+    Ok(())
+}
+
+/// Whether every byte that the other node speaks of is on this node's disk.
+fn is_home(handle: &UnitHandle, unit: &Unit) -> bool {
+    let dir = handle.dir();
+    dir.stdout_size() >= unit.stdout_size && dir.stderr_size() >= unit.stderr_size
+}

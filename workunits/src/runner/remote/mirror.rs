@@ -1,0 +1,211 @@
+//! What to do next about a unit that runs elsewhere. Pure: what is on disk in, one step out.
+//!
+//! Every fact below is durable before the act that it permits, so a step may be dropped at any point (a crash, a cut, an
+//! order from the user): the next look at the facts says how to go on, and nothing is ever started twice.
+//!
+//! ```text
+//!             asked == nobody                    asked == a node of ours          asked == a Go node
+//!  not        Submit                             Submit (looks its request id     Follow when the payload was sent and
+//!  started                                       up first: nothing runs twice)    its id is known, else it never ran
+//!  canceled   over: Canceled                     Cancel, by id or request id      Cancel, or over: Canceled
+//!  released   Remove                             Release, by id or request id     Release, or Remove
+//!  started    Follow until it has ended and every byte is home, then Done
+//! ```
+
+use crate::unit::{RemoteExtra, State};
+
+/// Which kind of node was asked to make the unit, and how far the asking got. Durable in the file `remote`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// No submission has left this node.
+    #[default]
+    Nobody,
+    /// Submissions with a request id, so that their fate can be looked up.
+    Netmesh {
+        /// Which one was the last, from 1. Each is made only when the one before is known never to have run.
+        attempt: u32,
+    },
+    /// A submission that cannot be looked up.
+    Go {
+        /// Whether the end of the payload may have left this node.
+        payload_sent: bool,
+    },
+}
+
+/// All that the next step depends on.
+#[derive(Clone, Debug)]
+pub(super) struct Facts<'a> {
+    pub remote: &'a RemoteExtra,
+    pub state: State,
+    /// Every byte of output that the other node speaks of is on this node's disk.
+    pub complete: bool,
+    pub asked: Asked,
+    /// The time in which it must have started is over.
+    pub expired: bool,
+    /// The other node has already taken our cancel.
+    pub cancel_taken: bool,
+}
+
+/// What to do next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Have the other node make the unit, unless a look-up finds that it has.
+    Submit,
+    /// Find out by request id whether the other node made the unit, without making one.
+    LookUp,
+    /// Take over status and output as they come.
+    Follow,
+    /// Have the other node stop the unit.
+    Cancel,
+    /// Have the other node forget the unit, then remove it here.
+    Release,
+    /// Remove it here; there is nothing elsewhere.
+    Remove,
+    /// Over, without another node's word.
+    Conclude(Conclusion),
+    /// Nothing is left to do.
+    Done,
+}
+
+/// How a unit ends that no other node ever ran.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Conclusion {
+    /// Somebody asked for its end before it was submitted.
+    Canceled,
+    /// Its time to live was over before it could start.
+    Expired,
+    /// Its submission to a node that cannot be asked broke off before the payload was complete.
+    NotStarted,
+}
+
+/// The next step. Total: every combination of facts has one.
+pub(super) fn next(facts: &Facts) -> Step {
+    let known = !facts.remote.remote_unit_id.is_empty();
+    if facts.remote.local_released {
+        return match facts.asked {
+            _ if known => Step::Release,
+            Asked::Netmesh { .. } => Step::LookUp,
+            // Without an id no payload can have been sent: that unit fails by itself.
+            Asked::Nobody | Asked::Go { .. } => Step::Remove,
+        };
+    }
+    if facts.state.is_terminal() {
+        return if known && !facts.complete { Step::Follow } else { Step::Done };
+    }
+    if facts.remote.local_cancelled && !facts.cancel_taken {
+        return match facts.asked {
+            _ if known => Step::Cancel,
+            Asked::Netmesh { .. } => Step::LookUp,
+            Asked::Nobody | Asked::Go { .. } => Step::Conclude(Conclusion::Canceled),
+        };
+    }
+    if facts.remote.remote_started {
+        return Step::Follow;
+    }
+    match facts.asked {
+        Asked::Nobody if facts.expired => Step::Conclude(Conclusion::Expired),
+        Asked::Nobody => Step::Submit,
+        Asked::Netmesh { .. } if facts.expired => Step::LookUp,
+        Asked::Netmesh { .. } => Step::Submit,
+        Asked::Go { payload_sent: true } if known => Step::Follow,
+        Asked::Go { .. } => Step::Conclude(Conclusion::NotStarted),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OURS: Asked = Asked::Netmesh { attempt: 1 };
+
+    fn facts(remote: &RemoteExtra) -> Facts<'_> {
+        Facts {
+            remote,
+            state: State::Pending,
+            complete: false,
+            asked: Asked::Nobody,
+            expired: false,
+            cancel_taken: false,
+        }
+    }
+
+    fn fresh() -> RemoteExtra {
+        RemoteExtra::default()
+    }
+
+    fn known() -> RemoteExtra {
+        RemoteExtra { remote_unit_id: "aB3dEf9Z".into(), ..fresh() }
+    }
+
+    fn started() -> RemoteExtra {
+        RemoteExtra { remote_started: true, ..known() }
+    }
+
+    #[test]
+    fn a_unit_waits_to_be_submitted_until_its_time_is_over() {
+        let remote = fresh();
+        assert_eq!(next(&facts(&remote)), Step::Submit);
+        assert_eq!(next(&Facts { expired: true, ..facts(&remote) }), Step::Conclude(Conclusion::Expired));
+    }
+
+    #[test]
+    fn a_node_of_ours_is_asked_again_and_a_go_node_never() {
+        for remote in [fresh(), known()] {
+            assert_eq!(next(&Facts { asked: OURS, ..facts(&remote) }), Step::Submit);
+            let cut = Facts { asked: Asked::Go { payload_sent: false }, ..facts(&remote) };
+            assert_eq!(next(&cut), Step::Conclude(Conclusion::NotStarted));
+        }
+        let remote = known();
+        let sent = Facts { asked: Asked::Go { payload_sent: true }, ..facts(&remote) };
+        assert_eq!(next(&sent), Step::Follow, "its id is known, so its fate can be asked");
+    }
+
+    #[test]
+    fn a_unit_that_may_have_started_does_not_expire_unasked() {
+        let remote = known();
+        assert_eq!(next(&Facts { asked: OURS, expired: true, ..facts(&remote) }), Step::LookUp);
+        let remote = started();
+        assert_eq!(next(&Facts { asked: OURS, expired: true, ..facts(&remote) }), Step::Follow);
+    }
+
+    #[test]
+    fn a_running_unit_is_followed_until_it_has_ended_and_every_byte_is_home() {
+        let remote = started();
+        let running = Facts { state: State::Running, asked: OURS, ..facts(&remote) };
+        assert_eq!(next(&running), Step::Follow);
+        let ended = Facts { state: State::Succeeded, ..running.clone() };
+        assert_eq!(next(&ended), Step::Follow);
+        assert_eq!(next(&Facts { complete: true, ..ended }), Step::Done);
+    }
+
+    #[test]
+    fn a_cancel_goes_to_whoever_may_have_the_unit_and_only_once() {
+        let cancelled = |remote: RemoteExtra| RemoteExtra { local_cancelled: true, ..remote };
+        let remote = cancelled(fresh());
+        assert_eq!(next(&facts(&remote)), Step::Conclude(Conclusion::Canceled));
+        assert_eq!(next(&Facts { asked: OURS, ..facts(&remote) }), Step::LookUp);
+        let remote = cancelled(started());
+        let facts = Facts { state: State::Running, asked: OURS, ..facts(&remote) };
+        assert_eq!(next(&facts), Step::Cancel);
+        assert_eq!(next(&Facts { cancel_taken: true, ..facts.clone() }), Step::Follow);
+        assert_eq!(
+            next(&Facts { state: State::Succeeded, complete: true, ..facts }),
+            Step::Done,
+            "it ended first"
+        );
+    }
+
+    #[test]
+    fn a_release_reaches_the_other_node_before_the_directory_goes() {
+        let released =
+            |remote: RemoteExtra| RemoteExtra { local_cancelled: true, local_released: true, ..remote };
+        let remote = released(fresh());
+        assert_eq!(next(&facts(&remote)), Step::Remove);
+        assert_eq!(next(&Facts { asked: Asked::Go { payload_sent: false }, ..facts(&remote) }), Step::Remove);
+        assert_eq!(next(&Facts { asked: OURS, ..facts(&remote) }), Step::LookUp);
+        let remote = released(started());
+        for state in [State::Running, State::Succeeded, State::Failed] {
+            assert_eq!(next(&Facts { state, ..facts(&remote) }), Step::Release);
+        }
+    }
+}

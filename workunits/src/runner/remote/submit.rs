@@ -1,0 +1,237 @@
+//! Has another node make the unit, once.
+//!
+//! ```text
+//!    dial, ask for features ─► look the request id up, when a node of ours was asked before
+//!    note durably that it is asked ─► submit line ─► its id, noted durably ─► payload ─► "Job Started", noted durably
+//! ```
+//! A node of ours is told the payload's length and a request id, so a cut anywhere is harmless: the next try looks the
+//! id up. Toward a Go node the end of the payload is the end of the stream; that it may have left is noted first.
+
+use std::time::SystemTime;
+
+use tokio::io::AsyncReadExt as _;
+
+use super::{
+    Context,
+    ledger::Ledger,
+    mirror::Asked,
+    talk::{NoAnswer, Offers, Talk, shown},
+    went::Went,
+};
+use crate::{
+    engine::UnitHandle,
+    request::{Extension, PayloadEnd, Stderr, Submit, WorkRequest},
+    unit::{Outcome, Phase, State, Unit},
+};
+
+/// How much of a payload is in memory at a time, in bytes.
+const BLOCK: usize = 256 << 10;
+
+/// Submits the unit, or finds that an earlier try did. Gives back the conversation, to be used on.
+pub(super) async fn submit(
+    context: &Context,
+    unit: &UnitHandle,
+    ledger: &Ledger,
+) -> Result<Option<(Talk, Offers)>, Went> {
+    let (mut talk, offers) = context.open(unit).await?;
+    let attempt = match ledger.asked() {
+        Asked::Nobody => 1,
+        Asked::Netmesh { .. } if !offers.is_ours() => return Err(Went::Unanswerable),
+        Asked::Netmesh { attempt } => match look_up(&mut talk, unit, attempt).await? {
+            Found::Started => return Ok(Some((talk, offers))),
+            Found::Unstarted(id) => {
+                forget(context, unit, &mut talk, id).await?;
+                attempt + 1
+            }
+            Found::Nothing => attempt,
+        },
+        Asked::Go { .. } => return Err(Went::Unanswerable),
+    };
+    let request = WorkRequest::Submit(asked_for(context, unit, offers, attempt)?);
+    let asked = if offers.is_ours() { Asked::Netmesh { attempt } } else { Asked::Go { payload_sent: false } };
+    ledger.note(asked).await?;
+    unit.update(|unit| unit.phase = Some(Phase::Submitting)).await?;
+    talk.request(&request).await?;
+    let id = match talk.reply().await {
+        Ok(line) => {
+            unit_id(&line).ok_or_else(|| Went::denied(format!("could not parse response: {line}")))?
+        }
+        Err(NoAnswer::Refused(text)) => {
+            return Err(Went::denied(format!("could not parse response: ERROR: {text}")));
+        }
+        Err(broken) => return Err(broken.into()),
+    };
+    unit.update(move |unit| set_remote(unit, |remote| remote.remote_unit_id = id)).await?;
+    send_payload(unit, &mut talk, offers, ledger).await?;
+    match talk.object().await {
+        Ok(_) => {}
+        Err(NoAnswer::Refused(text)) => return Err(Went::failed(format!("error from remote: {text}"))),
+        Err(NoAnswer::Garbled(line)) => return Err(Went::failed(format!("error from remote: {line}"))),
+        Err(broken) => return Err(broken.into()),
+    }
+    unit.update(|unit| set_remote(unit, |remote| remote.remote_started = true)).await?;
+    // A Go node ends the conversation after a submission.
+    Ok(offers.is_ours().then_some((talk, offers)))
+}
+
+/// What a look-up by request id found.
+pub(super) enum Found {
+    /// It was started; its id is noted.
+    Started,
+    /// It exists, has not started, and is not going to: its upload broke off.
+    Unstarted(String),
+    /// The other node knows nothing of it.
+    Nothing,
+}
+
+/// Asks a node of ours what became of an earlier submission, and notes what it says.
+pub(super) async fn look_up(talk: &mut Talk, unit: &UnitHandle, attempt: u32) -> Result<Found, Went> {
+    let request_id = Some(request_id(unit, attempt));
+    let listed = talk.ask(&WorkRequest::List { unit: None, request_id, all_fields: true }.to_line()).await?;
+    let Some((id, status)) = listed.iter().next() else { return Ok(Found::Nothing) };
+    let there: Unit =
+        serde_json::from_value(status.clone()).map_err(|_| NoAnswer::Garbled(shown(&listed)))?;
+    let id = id.clone();
+    if there.state == State::Pending && matches!(there.phase, Some(Phase::Created | Phase::Uploading) | None)
+        || there.outcome == Some(Outcome::IncompletePayload)
+    {
+        return Ok(Found::Unstarted(id));
+    }
+    unit.update(move |unit| {
+        set_remote(unit, |remote| {
+            remote.remote_unit_id = id;
+            remote.remote_started = true;
+        });
+    })
+    .await?;
+    Ok(Found::Started)
+}
+
+/// Has the other node remove a unit whose upload broke off, so that the next try can be the only one.
+pub(super) async fn forget(
+    context: &Context,
+    unit: &UnitHandle,
+    talk: &mut Talk,
+    id: String,
+) -> Result<(), Went> {
+    let signature = context.signature(unit)?;
+    match talk.ask(&WorkRequest::Release { unit: id, force: false, signature }.to_line()).await {
+        Ok(_) => Ok(()),
+        Err(NoAnswer::Refused(text)) if text.contains("unknown work unit") => Ok(()),
+        Err(other) => Err(other.into()),
+    }
+}
+
+fn asked_for(context: &Context, unit: &UnitHandle, offers: Offers, attempt: u32) -> Result<Submit, Went> {
+    let current = unit.current();
+    let remote = current.remote().ok_or(Went::Unanswerable)?;
+    let spec = unit.spec();
+    let mut extension = Extension::default();
+    if offers.is_ours() {
+        extension.request_id = Some(request_id(unit, attempt));
+        extension.payload = Some(PayloadEnd::Length { length: payload_length(unit)?, sha256: None });
+        extension.parent = spec.parent.clone();
+    }
+    match spec.stderr {
+        Some(stderr) if offers.stderr_separate => extension.stderr = Some(stderr),
+        Some(Stderr::Separate) => {
+            tracing::warn!(unit = %unit.id(), node = remote.remote_node, "node cannot keep stderr apart: it is merged into stdout");
+        }
+        _ => {}
+    }
+    Ok(Submit {
+        node: remote.remote_node.clone(),
+        work_type: remote.remote_work_type.clone(),
+        params: remote.remote_params.clone(),
+        tls_client: remote.tls_client.clone(),
+        ttl: String::new(),
+        sign_work: false,
+        signature: context.signature(unit)?,
+        extension,
+    })
+}
+
+fn payload_length(unit: &UnitHandle) -> std::io::Result<u64> {
+    Ok(std::fs::metadata(unit.dir().stdin_path())?.len())
+}
+
+/// The request id of the `attempt`th submission: the unit's own for the first, one derived from it for each later.
+///
+/// It depends on nothing but the spec, which never changes, so a restart asks with the same one.
+fn request_id(unit: &UnitHandle, attempt: u32) -> String {
+    let spec = unit.spec();
+    let seed = match &spec.request_id {
+        Some(own) if attempt <= 1 => return own.clone(),
+        Some(own) => format!("{own}/{attempt}"),
+        // Receptor's clients send none: where the unit is and when it was made is as much its own.
+        None => format!("{}/{}/{attempt}", unit.dir().path().display(), spec.created_at),
+    };
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, seed.as_bytes());
+    digest.as_ref()[..16].iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+async fn send_payload(
+    unit: &UnitHandle,
+    talk: &mut Talk,
+    offers: Offers,
+    ledger: &Ledger,
+) -> Result<(), Went> {
+    let mut stdin = tokio::fs::File::open(unit.dir().stdin_path()).await?;
+    let mut block = vec![0; BLOCK];
+    loop {
+        let n = stdin.read(&mut block).await?;
+        if n == 0 {
+            break;
+        }
+        talk.send(&block[..n]).await?;
+    }
+    if offers.is_ours() {
+        return Ok(talk.flush().await?);
+    }
+    ledger.note(Asked::Go { payload_sent: true }).await?;
+    Ok(talk.finish().await?)
+}
+
+/// The id in `Work unit created with ID aB3dEf9Z. Send stdin data and EOF.`
+fn unit_id(line: &str) -> Option<String> {
+    let (_, rest) = line.split_once("with ID ")?;
+    let (id, _) = rest.split_once('.')?;
+    (!id.is_empty() && id.bytes().all(|b| b.is_ascii_alphanumeric())).then(|| id.to_owned())
+}
+
+/// Changes what `ExtraData` says, if this is a remote unit.
+pub(super) fn set_remote(unit: &mut Unit, change: impl FnOnce(&mut crate::unit::RemoteExtra)) {
+    if let Some(remote) = unit.remote_mut() {
+        change(remote);
+    }
+}
+
+impl Context {
+    /// A fresh token for the unit's node, if requests for it are signed; nothing otherwise.
+    pub(super) fn signature(&self, unit: &UnitHandle) -> Result<String, Went> {
+        let current = unit.current();
+        match current.remote() {
+            Some(remote) if remote.sign_work => match &self.signer {
+                Some(signer) => signer
+                    .sign(&remote.remote_node, SystemTime::now())
+                    .map_err(|error| Went::failed(error.to_string())),
+                None => Err(Went::failed(crate::sign::SignError::NoKey.to_string())),
+            },
+            _ => Ok(String::new()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_id_is_read_from_the_line_that_asks_for_the_payload() {
+        let line = "Work unit created with ID aB3dEf9Z. Send stdin data and EOF.";
+        assert_eq!(unit_id(line), Some("aB3dEf9Z".to_owned()));
+        for bad in ["", "with ID .", "with ID ../x.", "Work unit created", "with ID abc"] {
+            assert_eq!(unit_id(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! One conversation with another node's control service: lines out, lines in, and what its node offers.
+
+use std::io;
+
+use netmesh::json::to_go_string;
+use serde_json::{Map, Value, json};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+
+use crate::{engine::Conversation, request::WorkRequest};
+
+/// The longest line taken from another node, in bytes: as long as one that we take ourselves.
+const MAX_LINE: u64 = 8 << 20;
+
+/// A conversation whose greeting has been read.
+pub(super) struct Talk {
+    stream: BufReader<Conversation>,
+}
+
+/// What the other end of a conversation can do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Offers {
+    /// It knows submissions by request id, so that one can be looked up and never doubles.
+    pub request_id: bool,
+    /// It takes the length of a payload, and tells a cut from the end by it.
+    pub payload_length: bool,
+    /// It pushes status and output over one stream.
+    pub watch: bool,
+    /// It can keep the error output apart.
+    pub stderr_separate: bool,
+}
+
+impl Offers {
+    /// True for a node of ours: the features that make asking again safe stand or fall together.
+    pub(super) fn is_ours(self) -> bool {
+        self.request_id && self.payload_length
+    }
+}
+
+/// Why a question got no good answer.
+#[derive(Debug)]
+pub(super) enum NoAnswer {
+    /// The conversation broke off.
+    Broken(io::Error),
+    /// The other node said no: the text after `ERROR: `.
+    Refused(String),
+    /// The answer makes no sense; the whole line.
+    Garbled(String),
+}
+
+impl From<io::Error> for NoAnswer {
+    fn from(error: io::Error) -> NoAnswer {
+        NoAnswer::Broken(error)
+    }
+}
+
+impl Talk {
+    pub(super) fn new(conversation: Conversation) -> Talk {
+        Talk { stream: BufReader::with_capacity(64 << 10, conversation) }
+    }
+
+    /// What the other node offers; nothing of ours is offered by a Go node.
+    pub(super) async fn offers(&mut self) -> Result<Offers, NoAnswer> {
+        let question = json!({"command": "status", "requested_fields": ["Version", "Features"]});
+        let answer = self.ask(&question.to_string()).await?;
+        let named = |name: &str| {
+            let features = answer.get("Features").and_then(Value::as_array);
+            features.is_some_and(|features| features.iter().any(|feature| feature == name))
+        };
+        Ok(Offers {
+            request_id: named("request-id"),
+            payload_length: named("payload-length"),
+            watch: named("watch"),
+            stderr_separate: named("stderr-separate"),
+        })
+    }
+
+    /// Sends a request and reads the object that answers it.
+    pub(super) async fn ask(&mut self, line: &str) -> Result<Map<String, Value>, NoAnswer> {
+        self.say(line).await?;
+        self.object().await
+    }
+
+    /// Sends a line.
+    pub(super) async fn say(&mut self, line: &str) -> Result<(), NoAnswer> {
+        self.stream.write_all(format!("{line}\n").as_bytes()).await?;
+        Ok(self.stream.flush().await?)
+    }
+
+    /// Sends a request for work.
+    pub(super) async fn request(&mut self, request: &WorkRequest) -> Result<(), NoAnswer> {
+        self.say(&request.to_line()).await
+    }
+
+    /// Sends raw bytes.
+    pub(super) async fn send(&mut self, bytes: &[u8]) -> Result<(), NoAnswer> {
+        Ok(self.stream.write_all(bytes).await?)
+    }
+
+    /// Hands on what was sent so far.
+    pub(super) async fn flush(&mut self) -> Result<(), NoAnswer> {
+        Ok(self.stream.flush().await?)
+    }
+
+    /// Ends our half: no more will be sent.
+    pub(super) async fn finish(&mut self) -> Result<(), NoAnswer> {
+        Ok(self.stream.shutdown().await?)
+    }
+
+    /// The object in the next line.
+    pub(super) async fn object(&mut self) -> Result<Map<String, Value>, NoAnswer> {
+        let line = self.reply().await?;
+        serde_json::from_str(&line).map_err(|_| NoAnswer::Garbled(line))
+    }
+
+    /// The next line, unless it says no. Without its end.
+    pub(super) async fn reply(&mut self) -> Result<String, NoAnswer> {
+        let line = self.line().await?;
+        match line.strip_prefix("ERROR: ").or_else(|| line.strip_prefix("ERROR:")) {
+            Some(text) => Err(NoAnswer::Refused(text.trim().to_owned())),
+            None => Ok(line),
+        }
+    }
+
+    async fn line(&mut self) -> io::Result<String> {
+        let mut line = Vec::new();
+        (&mut self.stream).take(MAX_LINE).read_until(b'\n', &mut line).await?;
+        if line.pop() != Some(b'\n') {
+            return Err(io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                "the other node ended the conversation",
+            ));
+        }
+        Ok(String::from_utf8_lossy(&line).trim_end_matches('\r').to_owned())
+    }
+
+    /// Raw bytes as they come; empty at the clean end.
+    pub(super) async fn bytes(&mut self) -> Result<&[u8], NoAnswer> {
+        Ok(self.stream.fill_buf().await?)
+    }
+
+    /// Marks `n` of the bytes last seen as taken.
+    pub(super) fn taken(&mut self, n: usize) {
+        self.stream.consume(n);
+    }
+
+    /// The head of a frame: its kind and length.
+    pub(super) async fn frame_head(&mut self) -> Result<(u8, u32), NoAnswer> {
+        Ok((self.stream.read_u8().await?, self.stream.read_u32().await?))
+    }
+
+    /// Exactly `length` raw bytes, for small things such as a status.
+    pub(super) async fn exactly(&mut self, length: u32) -> Result<Vec<u8>, NoAnswer> {
+        if u64::from(length) > MAX_LINE {
+            let text = format!("a status of {length} bytes is too long");
+            return Err(NoAnswer::Garbled(text));
+        }
+        let mut bytes = vec![0; length as usize];
+        self.stream.read_exact(&mut bytes).await?;
+        Ok(bytes)
+    }
+}
+
+/// The text of an answer that was no `ERROR:` line but still not what was asked for.
+pub(super) fn shown(answer: &Map<String, Value>) -> String {
+    to_go_string(answer)
+}

@@ -1,0 +1,54 @@
+//! How a step toward another node ended when it did not simply go on.
+
+use std::io;
+
+use super::talk::NoAnswer;
+use crate::unit::Outcome;
+
+/// Why a step did not get through.
+#[derive(Debug)]
+pub(super) enum Went {
+    /// The node cannot be reached, or the conversation broke off: worth another try.
+    Away(String),
+    /// The node does not know the unit.
+    Gone,
+    /// The node said no, or will never say yes: the text for people.
+    Refused {
+        /// How the unit ends if this was its submission.
+        outcome: Outcome,
+        /// What was said.
+        text: String,
+    },
+    /// The node that was asked is not of the kind any more that can be asked again.
+    Unanswerable,
+    /// This node's own disk.
+    Local(io::Error),
+}
+
+impl Went {
+    pub(super) fn denied(text: String) -> Went {
+        Went::Refused { outcome: Outcome::Denied, text }
+    }
+
+    pub(super) fn failed(text: String) -> Went {
+        Went::Refused { outcome: Outcome::StartFailed, text }
+    }
+}
+
+impl From<NoAnswer> for Went {
+    fn from(none: NoAnswer) -> Went {
+        match none {
+            NoAnswer::Broken(error) => Went::Away(format!("the conversation broke off: {error}")),
+            NoAnswer::Refused(text) if text.contains("unknown work unit") => Went::Gone,
+            NoAnswer::Refused(text) => Went::denied(text),
+            NoAnswer::Garbled(line) => Went::Away(format!("its answer makes no sense: {line:?}")),
+        }
+    }
+}
+
+impl From<io::Error> for Went {
+    /// An error of this node's own disk: those of a conversation are [`NoAnswer::Broken`].
+    fn from(error: io::Error) -> Went {
+        Went::Local(error)
+    }
+}

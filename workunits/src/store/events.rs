@@ -1,0 +1,180 @@
+//! The file `events`: what happened to a unit, one JSON object per line, `seq` from 1.
+//!
+//! ```text
+//! {"seq":1,"at":"...","event":"payload","set":{"Detail":"...","Phase":"queued"},"note":{"length":5,"sha256":"..."}}
+//! ```
+//! `set` holds the members of the status that changed, so `spec` and `set` after `set` rebuild any status. A line that a
+//! power cut tore is no event: nobody was told of it.
+
+use std::{
+    fs,
+    io::{self, Write},
+    time::SystemTime,
+};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::{Spec, UnitDir};
+use crate::{
+    logic::state::Note,
+    unit::{Unit, rfc3339},
+};
+
+/// One line.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Entry {
+    /// Counts from 1.
+    pub seq: u64,
+    /// RFC 3339, UTC.
+    pub at: String,
+    /// Its name.
+    pub event: String,
+    /// The members of the status that it changed; null takes one away.
+    pub set: Map<String, Value>,
+    /// What it knows besides.
+    #[serde(default, skip_serializing_if = "Note::is_empty")]
+    pub note: Note,
+}
+
+/// All that happened, as far as it can be read.
+#[derive(Clone, Debug, Default)]
+pub struct Log {
+    /// In order.
+    pub entries: Vec<Entry>,
+    /// Bytes up to the end of the last whole line.
+    whole: u64,
+}
+
+impl Log {
+    /// Reads a unit's log; a missing file is an empty log.
+    pub fn read(dir: &UnitDir) -> io::Result<Log> {
+        let bytes = match fs::read(dir.events_path()) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Log::default()),
+            Err(error) => return Err(error),
+        };
+        let mut log = Log::default();
+        for line in bytes.split_inclusive(|byte| *byte == b'\n') {
+            let Some(text) = line.strip_suffix(b"\n") else { break };
+            let Ok(entry) = serde_json::from_slice(text) else { break };
+            log.entries.push(entry);
+            log.whole += line.len() as u64;
+        }
+        Ok(log)
+    }
+
+    /// Appends what leads from `before` (nothing: from no status at all) to `after`; on disk when this returns.
+    pub fn append(
+        &mut self,
+        dir: &UnitDir,
+        name: &str,
+        before: Option<&Unit>,
+        after: &Unit,
+        note: Note,
+        now: SystemTime,
+    ) -> io::Result<()> {
+        let seq = self.entries.last().map_or(1, |last| last.seq + 1);
+        let entry =
+            Entry { seq, at: rfc3339(now), event: name.to_owned(), set: difference(before, after), note };
+        let mut line = serde_json::to_vec(&entry)?;
+        line.push(b'\n');
+        let mut file = dir.append_to(&dir.events_path())?;
+        if file.metadata()?.len() > self.whole {
+            file.set_len(self.whole)?; // the torn line of a power cut, or of a full disk
+        }
+        file.write_all(&line)?;
+        file.sync_data()?;
+        self.whole += line.len() as u64;
+        self.entries.push(entry);
+        Ok(())
+    }
+
+    /// The status that `spec` and these events make. `None` when there is nothing to make it from.
+    pub fn rebuild(&self, spec: Option<&Spec>) -> Option<Unit> {
+        let mut members = match spec {
+            Some(spec) => members(&spec.newborn()),
+            None if self.entries.is_empty() => return None,
+            None => Map::new(),
+        };
+        for entry in &self.entries {
+            members.extend(entry.set.clone());
+        }
+        serde_json::from_value(Value::Object(members)).ok()
+    }
+
+    /// The newest note that says what `pick` asks for.
+    pub fn last<T>(&self, pick: impl Fn(&Note) -> Option<T>) -> Option<T> {
+        self.entries.iter().rev().find_map(|entry| pick(&entry.note))
+    }
+
+    /// Whether an event of this name ever happened.
+    pub fn has(&self, name: &str) -> bool {
+        self.entries.iter().any(|entry| entry.event == name)
+    }
+}
+
+fn members(unit: &Unit) -> Map<String, Value> {
+    match serde_json::to_value(unit) {
+        Ok(Value::Object(members)) => members,
+        _ => Map::new(), // a struct of texts and numbers is always an object
+    }
+}
+
+fn difference(before: Option<&Unit>, after: &Unit) -> Map<String, Value> {
+    let mut old = before.map(members).unwrap_or_default();
+    let mut set: Map<String, Value> =
+        members(after).into_iter().filter(|(name, value)| old.remove(name).as_ref() != Some(value)).collect();
+    set.extend(old.into_iter().map(|(name, _)| (name, Value::Null))); // what is left in it is in `after` no more
+    set
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{store::Store, unit::State};
+
+    fn fixture() -> (tempfile::TempDir, UnitDir, Spec) {
+        let root = tempfile::tempdir().unwrap();
+        let spec = Spec { work_type: "cat".into(), owner: "uid:0".into(), ..Spec::default() };
+        let dir =
+            Store::open(root.path().into()).unwrap().create("aB3dEf9Z".parse().unwrap(), &spec).unwrap();
+        (root, dir, spec)
+    }
+
+    #[test]
+    fn spec_and_events_rebuild_the_status_whatever_was_set_and_taken_away() {
+        let (_root, dir, spec) = fixture();
+        let first = spec.newborn();
+        let running = Unit { state: State::Running, pid: Some(7), phase: None, ..first.clone() };
+        let ended = Unit {
+            state: State::Succeeded,
+            pid: None,
+            extra_data: crate::unit::Extra::None,
+            stdout_size: 9,
+            ..running.clone()
+        };
+        let mut log = Log::read(&dir).unwrap();
+        let now = SystemTime::UNIX_EPOCH;
+        log.append(&dir, "started", Some(&first), &running, Note::default(), now).unwrap();
+        log.append(&dir, "ended", Some(&running), &ended, Note::default(), now).unwrap();
+        let log = Log::read(&dir).unwrap();
+        assert_eq!(log.entries.iter().map(|entry| entry.seq).collect::<Vec<_>>(), [1, 2]);
+        assert_eq!(log.rebuild(Some(&spec)), Some(ended));
+    }
+
+    #[test]
+    fn a_torn_last_line_is_no_event_and_the_next_one_takes_its_place() {
+        let (_root, dir, spec) = fixture();
+        let first = spec.newborn();
+        let running = Unit { state: State::Running, ..first.clone() };
+        Log::default()
+            .append(&dir, "started", Some(&first), &running, Note::default(), SystemTime::UNIX_EPOCH)
+            .unwrap();
+        dir.append_to(&dir.events_path()).unwrap().write_all(b"{\"seq\":2,\"at\":\"2026-").unwrap();
+        let mut log = Log::read(&dir).unwrap();
+        assert_eq!(log.entries.len(), 1);
+        log.append(&dir, "ended", Some(&running), &first, Note::default(), SystemTime::UNIX_EPOCH).unwrap();
+        assert_eq!(Log::read(&dir).unwrap().rebuild(Some(&spec)), Some(first));
+    }
+}

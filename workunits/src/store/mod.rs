@@ -1,0 +1,242 @@
+//! The truth, on disk: a directory per unit below `{datadir}/{node}`.
+//!
+//! ```text
+//! spec         what was asked; its appearance is the commit point     JSON, never changed
+//! events       what happened, in order, durable before anyone is told  JSON lines, seq from 1
+//! status       a view of both, replaced atomically                      Receptor's file
+//! status.lock  flock(2) of whoever changes the above                    Receptor's file
+//! stdin stdout stderr                                                   raw bytes
+//! launch       what the supervisor is to run                            JSON, versioned
+//! release      a mark: the directory goes when its last process ended   empty
+//! ```
+
+pub mod events;
+pub mod notice;
+pub mod released;
+pub mod spec;
+pub mod status;
+pub mod tail;
+
+use std::{
+    fs::{self, DirBuilder, File, OpenOptions},
+    io::{self, Write},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+};
+
+pub use spec::Spec;
+
+use crate::unit::UnitId;
+
+/// The directory of all units of one node.
+#[derive(Clone, Debug)]
+pub struct Store {
+    root: PathBuf,
+}
+
+/// The directory of one unit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnitDir {
+    id: UnitId,
+    path: PathBuf,
+}
+
+impl Store {
+    /// Opens `root`, which is made if it is missing (0700, parents too).
+    pub fn open(root: PathBuf) -> io::Result<Store> {
+        DirBuilder::new().recursive(true).mode(0o700).create(&root)?;
+        Ok(Store { root })
+    }
+
+    /// Makes a unit: directory and `spec`, durable when this returns. This is the commit point of a submission.
+    ///
+    /// # Errors
+    /// `AlreadyExists` when the id is taken: choose another. After any other error nothing is left behind.
+    pub fn create(&self, id: UnitId, spec: &Spec) -> io::Result<UnitDir> {
+        let dir = UnitDir { id, path: self.root.join(id.as_str()) };
+        DirBuilder::new().mode(0o700).create(&dir.path)?;
+        let commit = || -> io::Result<()> {
+            // Nobody looks before this returns, so the order of sync and rename does not matter.
+            write_whole(&dir.path, "spec", &spec.to_bytes())?.sync_data()?;
+            sync_dir(&dir.path)?;
+            sync_dir(&self.root)
+        };
+        if let Err(error) = commit() {
+            fs::remove_dir_all(&dir.path).ok(); // whatever stays has no spec, and is removed at the next start
+            return Err(error);
+        }
+        Ok(dir)
+    }
+
+    /// Every directory that may be a unit, in the order of ids. Whatever has another name is none of ours.
+    pub fn scan(&self) -> io::Result<Vec<UnitDir>> {
+        let mut found = Vec::new();
+        for entry in fs::read_dir(&self.root)? {
+            let entry = entry?;
+            let id = entry.file_name().to_str().and_then(|name| name.parse::<UnitId>().ok());
+            if let (Some(id), true) = (id, entry.file_type()?.is_dir()) {
+                found.push(UnitDir { id, path: entry.path() });
+            }
+        }
+        found.sort_by_key(|dir| dir.id);
+        Ok(found)
+    }
+}
+
+impl UnitDir {
+    /// The directory at `path`, if its name is that of a unit.
+    pub fn at(path: &Path) -> Option<UnitDir> {
+        let id = path.file_name()?.to_str()?.parse().ok()?;
+        Some(UnitDir { id, path: path.to_owned() })
+    }
+
+    /// The unit's id.
+    pub fn id(&self) -> UnitId {
+        self.id
+    }
+
+    /// The directory itself.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What was asked.
+    pub fn spec_path(&self) -> PathBuf {
+        self.path.join("spec")
+    }
+
+    /// What happened.
+    pub fn events_path(&self) -> PathBuf {
+        self.path.join("events")
+    }
+
+    /// How far it got.
+    pub fn status_path(&self) -> PathBuf {
+        self.path.join("status")
+    }
+
+    /// The payload.
+    pub fn stdin_path(&self) -> PathBuf {
+        self.path.join("stdin")
+    }
+
+    /// The output.
+    pub fn stdout_path(&self) -> PathBuf {
+        self.path.join("stdout")
+    }
+
+    /// The error output, where it is kept apart.
+    pub fn stderr_path(&self) -> PathBuf {
+        self.path.join("stderr")
+    }
+
+    /// What the supervisor is to run.
+    pub fn launch_path(&self) -> PathBuf {
+        self.path.join("launch")
+    }
+
+    /// Bytes of output so far; 0 while there is no file.
+    pub fn stdout_size(&self) -> u64 {
+        fs::metadata(self.stdout_path()).map_or(0, |meta| meta.len())
+    }
+
+    /// Bytes of error output, if it has a file.
+    pub fn stderr_size(&self) -> Option<u64> {
+        fs::metadata(self.stderr_path()).ok().map(|meta| meta.len())
+    }
+
+    /// Opens one of the unit's files for appending; it is made (0600) if it is missing.
+    pub fn append_to(&self, path: &Path) -> io::Result<File> {
+        private().append(true).create(true).open(path)
+    }
+
+    /// Opens a fresh, empty `stdin` for writing.
+    pub fn create_stdin(&self) -> io::Result<File> {
+        private().write(true).create(true).truncate(true).open(self.stdin_path())
+    }
+
+    /// Marks the unit as released, durably: whoever finds it removes it as soon as nothing of it runs.
+    pub fn mark_released(&self) -> io::Result<()> {
+        private().write(true).create(true).truncate(false).open(self.path.join("release"))?;
+        sync_dir(&self.path)
+    }
+
+    /// Whether the unit was released.
+    pub fn is_released(&self) -> bool {
+        self.path.join("release").exists()
+    }
+
+    /// Whether anything was ever recorded here: without it, the submission broke off before its commit point.
+    pub fn is_committed(&self) -> bool {
+        [self.spec_path(), self.status_path(), self.events_path()].iter().any(|path| path.exists())
+    }
+
+    /// Writes the file `name`, never seen half-written. A power cut may lose it, or leave it empty.
+    pub fn write_whole(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        write_whole(&self.path, name, bytes).map(drop)
+    }
+
+    /// Removes the directory and all in it; gone already is fine.
+    pub fn remove(&self) -> io::Result<()> {
+        match fs::remove_dir_all(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            done => done,
+        }
+    }
+}
+
+/// Options for a file that only its owner may read.
+pub(crate) fn private() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.mode(0o600);
+    options
+}
+
+fn write_whole(dir: &Path, name: &str, bytes: &[u8]) -> io::Result<File> {
+    let temporary = dir.join(format!("{name}.tmp"));
+    let mut file = private().write(true).create(true).truncate(true).open(&temporary)?;
+    file.write_all(bytes)?;
+    fs::rename(&temporary, dir.join(name))?;
+    Ok(file)
+}
+
+fn sync_dir(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn a_unit_is_private_from_its_first_moment() {
+        let root = tempfile::tempdir().unwrap();
+        let store = Store::open(root.path().join("node")).unwrap();
+        let dir = store.create("aB3dEf9Z".parse().unwrap(), &Spec::default()).unwrap();
+        dir.create_stdin().unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(dir.path()), 0o700);
+        assert_eq!((mode(&dir.spec_path()), mode(&dir.stdin_path())), (0o600, 0o600));
+        assert_eq!(store.scan().unwrap(), [dir]);
+    }
+
+    #[test]
+    fn an_id_in_use_is_refused_and_what_uses_it_stays() {
+        let root = tempfile::tempdir().unwrap();
+        let store = Store::open(root.path().to_owned()).unwrap();
+        let id: UnitId = "aB3dEf9Z".parse().unwrap();
+        store.create(id, &Spec::default()).unwrap();
+        assert_eq!(store.create(id, &Spec::default()).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(store.scan().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn what_is_no_unit_is_left_alone() {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir(root.path().join("not a unit")).unwrap();
+        fs::write(root.path().join("aB3dEf9Z"), "a file").unwrap();
+        assert_eq!(Store::open(root.path().to_owned()).unwrap().scan().unwrap(), []);
+    }
+}

@@ -1,0 +1,107 @@
+//! The file `released`: which requests made units that were released, remembered for a day.
+//!
+//! A submission that comes late, by a client that never heard its answer, must not run again.
+
+use std::{
+    collections::HashMap,
+    fs,
+    io::{self, Write},
+    path::PathBuf,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::private;
+use crate::logic::units::Request;
+
+/// How long a released request is remembered.
+const REMEMBERED: Duration = Duration::from_secs(24 * 60 * 60);
+/// How many are remembered at most; the oldest go first.
+const MOST: usize = 100_000;
+
+/// The memory of released requests.
+#[derive(Debug)]
+pub struct Released {
+    path: PathBuf,
+    since: HashMap<Request, u64>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Line {
+    at: u64,
+    owner: String,
+    request_id: String,
+}
+
+impl Released {
+    /// Reads the file, and writes it anew without what is too old. A torn line is forgotten.
+    pub fn open(path: PathBuf, now: SystemTime) -> io::Result<Released> {
+        let text = match fs::read_to_string(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+            read => read?,
+        };
+        let oldest = seconds(now).saturating_sub(REMEMBERED.as_secs());
+        let mut lines: Vec<Line> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+        lines.retain(|line| line.at >= oldest);
+        lines.drain(..lines.len().saturating_sub(MOST));
+        let mut kept = String::new();
+        for line in &lines {
+            kept.push_str(&serde_json::to_string(line)?);
+            kept.push('\n');
+        }
+        let temporary = path.with_extension("tmp");
+        let mut file = private().write(true).create(true).truncate(true).open(&temporary)?;
+        file.write_all(kept.as_bytes())?;
+        file.sync_data()?;
+        fs::rename(&temporary, &path)?;
+        let request = |line: Line| (Request { owner: line.owner, id: line.request_id }, line.at);
+        Ok(Released { path, since: lines.into_iter().map(request).collect() })
+    }
+
+    /// Remembers a request, durably.
+    pub fn remember(&mut self, request: Request, now: SystemTime) -> io::Result<()> {
+        let at = seconds(now);
+        if self.since.len() >= MOST {
+            let oldest = at.saturating_sub(REMEMBERED.as_secs());
+            self.since.retain(|_, since| *since >= oldest);
+            let first =
+                self.since.iter().min_by_key(|(_, since)| **since).map(|(request, _)| request.clone());
+            if let (true, Some(first)) = (self.since.len() >= MOST, first) {
+                self.since.remove(&first);
+            }
+        }
+        let line = Line { at, owner: request.owner.clone(), request_id: request.id.clone() };
+        let mut file = private().append(true).create(true).open(&self.path)?;
+        file.write_all(format!("{}\n", serde_json::to_string(&line)?).as_bytes())?;
+        file.sync_data()?;
+        self.since.insert(request, at);
+        Ok(())
+    }
+
+    /// Whether a request was released within the last day.
+    pub fn contains(&self, request: &Request, now: SystemTime) -> bool {
+        self.since.get(request).is_some_and(|since| since + REMEMBERED.as_secs() >= seconds(now))
+    }
+}
+
+fn seconds(at: SystemTime) -> u64 {
+    at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_released_request_is_known_for_a_day_across_a_restart() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("released");
+        let now = UNIX_EPOCH + Duration::from_secs(1_000_000);
+        let request = Request { owner: "uid:1".into(), id: "00".into() };
+        Released::open(path.clone(), now).unwrap().remember(request.clone(), now).unwrap();
+        assert!(Released::open(path.clone(), now).unwrap().contains(&request, now));
+        let later = now + REMEMBERED + Duration::from_secs(1);
+        assert!(!Released::open(path, later).unwrap().contains(&request, later));
+    }
+}

@@ -1,0 +1,230 @@
+//! The file `status`: read it, and change it so that nobody ever sees half of a change.
+//!
+//! A change is made under `flock(2)` of `status.lock`: read, decide, append to `events` (durable), replace `status`
+//! (atomic, not synced: it is a view). Daemon and supervisor both change it here and nowhere else.
+
+use std::{
+    fs::{self, File},
+    io,
+    time::SystemTime,
+};
+
+use super::{Spec, UnitDir, events::Log, private};
+use crate::{
+    logic::state::{self, Effect, Event, NotNow, Note},
+    unit::{FORMAT, Unit, rfc3339},
+};
+
+/// Why a step was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum StepError {
+    /// It does not fit.
+    #[error(transparent)]
+    NotNow(#[from] NotNow),
+    /// The files could not be read or written; nothing changed that anyone relies on.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// The lock of a unit, and what its files say while it is held.
+pub struct Locked<'a> {
+    dir: &'a UnitDir,
+    _lock: File,
+    unit: Option<Unit>,
+    log: Log,
+}
+
+/// Reads the status without the lock; `None` when the file is missing or not (yet) whole.
+pub fn peek(dir: &UnitDir) -> Option<Unit> {
+    parse(&fs::read(dir.status_path()).ok()?)
+}
+
+/// Takes the unit's lock and reads its files; waits for whoever holds it.
+pub fn lock(dir: &UnitDir) -> io::Result<Locked<'_>> {
+    let lock = private().write(true).create(true).truncate(false).open(dir.path().join("status.lock"))?;
+    loop {
+        match fs2::FileExt::lock_exclusive(&lock) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            done => break done?,
+        }
+    }
+    let log = Log::read(dir)?;
+    // Releasing removes the directory under whoever waited here for the lock.
+    let unit = match fs::read(dir.status_path()) {
+        Ok(bytes) => parse(&bytes),
+        Err(error) if error.kind() == io::ErrorKind::NotFound && dir.path().exists() => None,
+        Err(error) => return Err(error),
+    };
+    let unit = match unit {
+        Some(unit) => Some(unit),
+        None => log.rebuild(Spec::read(dir).ok().flatten().as_ref()),
+    };
+    Ok(Locked { dir, _lock: lock, unit, log })
+}
+
+/// Takes one step of a unit that runs here: locked, saved, and only then told.
+pub fn take_step(dir: &UnitDir, event: &Event, now: SystemTime) -> Result<(Unit, Vec<Effect>), StepError> {
+    lock(dir)?.take_step(event, now)
+}
+
+impl Locked<'_> {
+    /// The status; `None` when no file gives one.
+    pub fn unit(&self) -> Option<&Unit> {
+        self.unit.as_ref()
+    }
+
+    /// What happened so far.
+    pub fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// Takes one step of a unit that runs here.
+    pub fn take_step(&mut self, event: &Event, now: SystemTime) -> Result<(Unit, Vec<Effect>), StepError> {
+        let before = self.unit.clone().unwrap_or_default();
+        let step = state::step(&before, event, &rfc3339(now))?;
+        if step.unit != before || event.is_durable() && step.unit.format == 0 {
+            self.record(event.name(), step.unit.clone(), event.note(), now)?;
+        }
+        Ok((step.unit, step.effects))
+    }
+
+    /// Changes the status as `change` likes, except that a terminal state and how it came are never left again.
+    ///
+    /// A change of nothing but sizes is progress: it is shown, but not made durable, since the files themselves tell.
+    pub fn change(&mut self, change: impl FnOnce(&mut Unit), now: SystemTime) -> io::Result<Unit> {
+        let before = self.unit.clone().unwrap_or_default();
+        let mut after = before.clone();
+        change(&mut after);
+        if before.state.is_terminal() {
+            let kept = before.clone();
+            (after.state, after.outcome, after.detail) = (kept.state, kept.outcome, kept.detail);
+            (after.exit_code, after.signal, after.ended_at) = (kept.exit_code, kept.signal, kept.ended_at);
+        }
+        if after == before {
+            return Ok(after);
+        }
+        let sizes = Unit { stdout_size: after.stdout_size, stderr_size: after.stderr_size, ..before };
+        if sizes == after {
+            self.unit = Some(after.clone());
+            replace(self.dir, &after)?;
+            return Ok(after);
+        }
+        let name = if after.state.is_terminal() { "ended" } else { "changed" };
+        self.record(name, after.clone(), Note::default(), now)?;
+        Ok(after)
+    }
+
+    /// Records `after` as it is, whatever came before.
+    pub fn record(&mut self, name: &str, mut after: Unit, note: Note, now: SystemTime) -> io::Result<()> {
+        after.format = FORMAT;
+        let spec = self.dir.spec_path().exists();
+        // Without a spec, the first event must carry the whole status.
+        let before = if spec || !self.log.entries.is_empty() { self.unit.as_ref() } else { None };
+        self.log.append(self.dir, name, before, &after, note, now)?;
+        self.unit = Some(after);
+        self.show()
+    }
+
+    /// Writes the status file anew from what is known; for a file that was torn, or fell behind its log.
+    pub fn show(&self) -> io::Result<()> {
+        match &self.unit {
+            Some(unit) => replace(self.dir, unit),
+            None => Ok(()),
+        }
+    }
+
+    /// Trusts the log more than the file, as after a power cut, which may bring an old file back.
+    pub fn trust_log(&mut self, spec: Option<&Spec>) {
+        let Some(rebuilt) = self.log.rebuild(spec) else { return };
+        match &mut self.unit {
+            // The log is durable before the file is written, and sizes alone are in the file only.
+            Some(unit) if unit.state.is_terminal() => {}
+            Some(unit) => {
+                *unit = Unit {
+                    stdout_size: unit.stdout_size.max(rebuilt.stdout_size),
+                    stderr_size: rebuilt.stderr_size.or(unit.stderr_size),
+                    ..rebuilt
+                };
+            }
+            None => self.unit = Some(rebuilt),
+        }
+    }
+}
+
+fn parse(bytes: &[u8]) -> Option<Unit> {
+    serde_json::from_slice(bytes).ok()
+}
+
+fn replace(dir: &UnitDir, unit: &Unit) -> io::Result<()> {
+    let mut bytes = netmesh::json::to_go_string(unit).into_bytes();
+    bytes.push(b'\n');
+    dir.write_whole("status", &bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{store::Store, unit::State};
+
+    fn fixture() -> (tempfile::TempDir, UnitDir, Spec) {
+        let root = tempfile::tempdir().unwrap();
+        let spec = Spec { work_type: "cat".into(), ..Spec::default() };
+        let dir =
+            Store::open(root.path().into()).unwrap().create("aB3dEf9Z".parse().unwrap(), &spec).unwrap();
+        (root, dir, spec)
+    }
+
+    #[test]
+    fn a_torn_empty_or_missing_status_is_rebuilt_from_spec_and_events() {
+        let (_root, dir, _) = fixture();
+        let payload = Event::Payload { length: 0, sha256: String::new() };
+        take_step(&dir, &payload, SystemTime::now()).unwrap();
+        let whole = fs::read(dir.status_path()).unwrap();
+        for torn in [&b""[..], &whole[..whole.len() / 2]] {
+            fs::write(dir.status_path(), torn).unwrap();
+            assert_eq!(peek(&dir), None);
+            assert_eq!(lock(&dir).unwrap().unit(), parse(&whole).as_ref());
+        }
+        fs::remove_file(dir.status_path()).unwrap();
+        lock(&dir).unwrap().show().unwrap();
+        assert_eq!(fs::read(dir.status_path()).unwrap(), whole);
+    }
+
+    #[test]
+    fn a_status_older_than_its_log_is_brought_up_to_it() {
+        let (_root, dir, spec) = fixture();
+        let old = spec.newborn();
+        take_step(&dir, &Event::Payload { length: 0, sha256: String::new() }, SystemTime::now()).unwrap();
+        let (newest, _) = take_step(&dir, &Event::Cancel, SystemTime::now()).unwrap();
+        replace(&dir, &old).unwrap();
+        let mut locked = lock(&dir).unwrap();
+        locked.trust_log(Some(&spec));
+        assert_eq!(locked.unit().unwrap().state, newest.state);
+    }
+
+    #[test]
+    fn a_terminal_state_is_never_left_whoever_changes_the_rest() {
+        let (_root, dir, _) = fixture();
+        take_step(&dir, &Event::Cancel, SystemTime::now()).unwrap();
+        let kept = lock(&dir)
+            .unwrap()
+            .change(
+                |unit| {
+                    unit.state = State::Running;
+                    unit.detail = "no".into();
+                    unit.stdout_size = 5;
+                },
+                SystemTime::now(),
+            )
+            .unwrap();
+        assert_eq!((kept.state, kept.detail.as_str(), kept.stdout_size), (State::Canceled, "Canceled", 5));
+    }
+
+    #[test]
+    fn a_directory_that_is_gone_is_not_made_again() {
+        let (_root, dir, _) = fixture();
+        dir.remove().unwrap();
+        assert!(lock(&dir).is_err());
+        assert!(!dir.path().exists());
+    }
+}
