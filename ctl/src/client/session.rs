@@ -1,0 +1,301 @@
+//! One conversation with a control service: greeting, lines out, lines in, then perhaps raw bytes.
+
+use std::{
+    fmt, io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use netmesh::control;
+use serde_json::{Map, Value, json};
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
+    net::{
+        UnixStream,
+        unix::{OwnedReadHalf, OwnedWriteHalf},
+    },
+    time::timeout,
+};
+
+use crate::exit::Failure;
+
+/// How long a greeting may take.
+const GREETING_MAX: Duration = Duration::from_secs(10);
+
+/// The longest reply line taken, in bytes: the status of a very large mesh.
+const LINE_MAX: u64 = 256 << 20;
+
+/// How much raw output is read at once, in bytes.
+const BUFFER: usize = 128 << 10;
+
+/// Where conversations begin: a socket, and perhaps another node behind it.
+#[derive(Clone, Debug)]
+pub(crate) struct Door {
+    /// The daemon's control socket.
+    pub(crate) socket: PathBuf,
+    /// The node to go on to, and the daemon's TLS client profile for it.
+    pub(crate) beyond: Option<(String, String)>,
+}
+
+impl Door {
+    pub(crate) fn new(socket: &Path) -> Door {
+        Door { socket: socket.to_owned(), beyond: None }
+    }
+
+    /// The same door, going on to `node` when one is named.
+    pub(crate) fn beyond(&self, node: Option<&str>, tls_client: &str) -> Door {
+        let beyond = node.filter(|node| !node.is_empty());
+        Door { beyond: beyond.map(|node| (node.to_owned(), tls_client.to_owned())), ..self.clone() }
+    }
+
+    /// Connects, and reads the greeting of the daemon, and of the node beyond.
+    pub(crate) async fn open(&self) -> Result<Session, NoAnswer> {
+        let stream = match UnixStream::connect(&self.socket).await {
+            Ok(stream) => stream,
+            Err(error) => return Err(NoAnswer::NoDaemon { socket: self.socket.clone(), error }),
+        };
+        let (read, write) = stream.into_split();
+        let socket = self.socket.clone();
+        let mut session = Session { read: BufReader::with_capacity(BUFFER, read), write, socket };
+        session.greeted().await?;
+        if let Some((node, tls_client)) = &self.beyond {
+            session.connect(node, "control", tls_client).await?;
+            session.greeted().await?;
+        }
+        Ok(session)
+    }
+}
+
+/// A conversation whose greeting has been read.
+pub(crate) struct Session {
+    read: BufReader<OwnedReadHalf>,
+    write: OwnedWriteHalf,
+    socket: PathBuf,
+}
+
+/// What the daemon offers besides Receptor's language.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Offers {
+    pub(crate) request_id: bool,
+    pub(crate) payload_length: bool,
+    pub(crate) payload_framed: bool,
+    pub(crate) watch: bool,
+    pub(crate) stderr_separate: bool,
+}
+
+impl Offers {
+    /// What the member `Features` of a status says; a Go node has none.
+    fn of_status(status: &Map<String, Value>) -> Offers {
+        let features = status.get("Features").and_then(Value::as_array);
+        let named = |name: &str| features.is_some_and(|features| features.iter().any(|it| it == name));
+        Offers {
+            request_id: named("request-id"),
+            payload_length: named("payload-length"),
+            payload_framed: named("payload-framed"),
+            watch: named("watch"),
+            stderr_separate: named("stderr-separate"),
+        }
+    }
+
+    /// True for a daemon of ours.
+    pub(crate) fn is_ours(self) -> bool {
+        self != Offers::default()
+    }
+}
+
+impl Session {
+    /// Sends a line and reads the object that answers it.
+    pub(crate) async fn ask(&mut self, line: &str) -> Result<Map<String, Value>, NoAnswer> {
+        self.say(line).await?;
+        self.object().await
+    }
+
+    /// Asks what the daemon offers.
+    pub(crate) async fn offers(&mut self) -> Result<Offers, NoAnswer> {
+        let question = json!({"command": "status", "requested_fields": ["Version", "Features"]});
+        Ok(Offers::of_status(&self.ask(&question.to_string()).await?))
+    }
+
+    /// Goes on to a service of another node; its bytes follow.
+    pub(crate) async fn connect(
+        &mut self,
+        node: &str,
+        service: &str,
+        tls_client: &str,
+    ) -> Result<(), NoAnswer> {
+        let mut line = json!({"command": "connect", "node": node, "service": service});
+        if !tls_client.is_empty() {
+            line["tls"] = json!(tls_client);
+        }
+        self.say(&line.to_string()).await?;
+        match self.reply().await? {
+            line if line.starts_with("Connecting") => Ok(()),
+            line => Err(NoAnswer::Garbled { socket: self.socket.clone(), line }),
+        }
+    }
+
+    /// Sends a line.
+    pub(crate) async fn say(&mut self, line: &str) -> Result<(), NoAnswer> {
+        self.send(format!("{line}\n").as_bytes()).await.map_err(|error| self.broken(error))
+    }
+
+    /// The object in the next line.
+    pub(crate) async fn object(&mut self) -> Result<Map<String, Value>, NoAnswer> {
+        let line = self.reply().await?;
+        serde_json::from_str(&line).map_err(|_| NoAnswer::Garbled { socket: self.socket.clone(), line })
+    }
+
+    /// The next line, unless it refuses. Without its end.
+    pub(crate) async fn reply(&mut self) -> Result<String, NoAnswer> {
+        let mut line = Vec::new();
+        let read = (&mut self.read).take(LINE_MAX).read_until(b'\n', &mut line).await;
+        read.map_err(|error| self.broken(error))?;
+        if line.pop() != Some(b'\n') {
+            return Err(self.broken(io::ErrorKind::UnexpectedEof.into()));
+        }
+        let line = String::from_utf8_lossy(&line).trim_end_matches('\r').to_owned();
+        match control::failed(&line) {
+            Some(text) => Err(NoAnswer::Refused(text.to_owned())),
+            None => Ok(line),
+        }
+    }
+
+    /// Sends raw bytes.
+    pub(crate) async fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.write.write_all(bytes).await
+    }
+
+    /// Ends our half: no more will be sent.
+    pub(crate) async fn finish(&mut self) -> io::Result<()> {
+        self.write.shutdown().await
+    }
+
+    /// Raw bytes as they come, taken with [`Session::taken`]; empty at the end.
+    pub(crate) async fn bytes(&mut self) -> Result<&[u8], NoAnswer> {
+        // Looked at twice, since a borrow that is returned cannot be given up on the way to the error.
+        if let Err(error) = self.read.fill_buf().await {
+            return Err(self.broken(error));
+        }
+        Ok(self.read.buffer())
+    }
+
+    /// Marks `n` of the bytes last seen as read.
+    pub(crate) fn taken(&mut self, n: usize) {
+        self.read.consume(n);
+    }
+
+    /// The head of a frame: its kind and how many bytes follow.
+    pub(crate) async fn frame_head(&mut self) -> Result<(u8, u32), NoAnswer> {
+        let mut head = [0; 5];
+        self.exactly(&mut head).await?;
+        let [kind, length @ ..] = head;
+        Ok((kind, u32::from_be_bytes(length)))
+    }
+
+    /// Fills `bytes`.
+    pub(crate) async fn exactly(&mut self, bytes: &mut [u8]) -> Result<(), NoAnswer> {
+        match self.read.read_exact(bytes).await {
+            Ok(_) => Ok(()),
+            Err(error) => Err(self.broken(error)),
+        }
+    }
+
+    /// Both halves, for bytes both ways at once.
+    pub(crate) fn halves(&mut self) -> (&mut BufReader<OwnedReadHalf>, &mut OwnedWriteHalf) {
+        (&mut self.read, &mut self.write)
+    }
+
+    /// A reply that is no refusal and makes no sense either.
+    pub(crate) fn garbled(&self, line: impl Into<String>) -> NoAnswer {
+        NoAnswer::Garbled { socket: self.socket.clone(), line: line.into() }
+    }
+
+    pub(crate) fn broken(&self, error: io::Error) -> NoAnswer {
+        NoAnswer::Broken { socket: self.socket.clone(), error }
+    }
+
+    async fn greeted(&mut self) -> Result<(), NoAnswer> {
+        match timeout(GREETING_MAX, self.reply()).await {
+            Ok(Ok(line)) if control::greeted_by(&line).is_some() => Ok(()),
+            Ok(Ok(line)) => Err(NoAnswer::NotControl { socket: self.socket.clone(), line }),
+            Ok(Err(no_answer)) => Err(no_answer),
+            Err(_) => Err(NoAnswer::Silent { socket: self.socket.clone() }),
+        }
+    }
+}
+
+/// Why a question got no good answer.
+#[derive(Debug)]
+pub(crate) enum NoAnswer {
+    /// Nobody listens on the socket, or we may not speak there.
+    NoDaemon { socket: PathBuf, error: io::Error },
+    /// Somebody listens, and says nothing.
+    Silent { socket: PathBuf },
+    /// Somebody listens, who is no control service.
+    NotControl { socket: PathBuf, line: String },
+    /// The conversation broke off.
+    Broken { socket: PathBuf, error: io::Error },
+    /// The node said no.
+    Refused(String),
+    /// The answer makes no sense.
+    Garbled { socket: PathBuf, line: String },
+}
+
+impl NoAnswer {
+    /// Whether the daemon is gone, perhaps only for a moment.
+    pub(crate) fn is_gone(&self) -> bool {
+        matches!(self, NoAnswer::NoDaemon { .. } | NoAnswer::Broken { .. })
+    }
+}
+
+impl fmt::Display for NoAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            NoAnswer::NoDaemon { socket, error } => {
+                let next = match error.kind() {
+                    io::ErrorKind::NotFound => {
+                        "no such socket: start the node, or name its socket with --socket or NETMESH_SOCKET"
+                    }
+                    io::ErrorKind::ConnectionRefused => {
+                        "its daemon is not running any more: start the node again"
+                    }
+                    io::ErrorKind::PermissionDenied => {
+                        "you may not use it: ask for the socket's group, or set `permissions` of its control-service"
+                    }
+                    _ => "is it a control socket?",
+                };
+                write!(f, "cannot connect to {}: {error}; {next}", socket.display())
+            }
+            NoAnswer::Silent { socket } => {
+                let seconds = GREETING_MAX.as_secs();
+                write!(f, "no greeting from {} within {seconds} s: is it a control socket?", socket.display())
+            }
+            NoAnswer::NotControl { socket, line } => {
+                write!(f, "{} is no control socket: it said `{}`", socket.display(), shortened(line))
+            }
+            NoAnswer::Broken { socket, error } => {
+                let why = match error.kind() {
+                    io::ErrorKind::UnexpectedEof => "it hung up".to_owned(),
+                    _ => error.to_string(),
+                };
+                write!(f, "the daemon on {} gave no answer: {why}; its log may say more", socket.display())
+            }
+            NoAnswer::Refused(text) => f.write_str(text),
+            NoAnswer::Garbled { socket, line } => {
+                let line = shortened(line);
+                write!(f, "the daemon on {} answered what nobody understands: `{line}`", socket.display())
+            }
+        }
+    }
+}
+
+impl From<NoAnswer> for Failure {
+    fn from(no_answer: NoAnswer) -> Failure {
+        Failure::not_done(no_answer.to_string())
+    }
+}
+
+/// The beginning of a line, fit for a terminal.
+fn shortened(line: &str) -> String {
+    line.chars().take(80).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}

@@ -1,0 +1,205 @@
+//! How neighbours are reached: where we listen, whom we dial, what a link costs.
+
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, Ipv6Addr},
+};
+
+use netmesh::{
+    id::{Cost, NodeId},
+    logic::LinkConfig,
+};
+
+use super::super::{Backend, Listener, Peer, item::Item, problem::Report, source::Node, value::Converted};
+
+/// All addresses of the machine, of both families.
+const ANY: &str = "0.0.0.0";
+
+pub(super) fn listeners(items: &[Item], report: &mut Report) -> Vec<Listener> {
+    let mut sockets: Vec<Socket> = Vec::new();
+    let mut listeners = Vec::new();
+    for item in items {
+        let backend = match item.schema.name {
+            "tcp-listener" => Backend::Tcp,
+            "quic-listener" => Backend::Quic,
+            _ => continue,
+        };
+        let port = item.get("port", report, |value| port(value.integer()?));
+        let host = item.get("bindaddr", report, |value| {
+            if value.is_empty() { Ok(ANY.to_owned()) } else { bind_host(&value.text()?) }
+        });
+        let link = link(item, report);
+        let Some(port) = port else { continue };
+        let socket =
+            Socket { backend, host: host.unwrap_or_else(|| ANY.to_owned()), port, line: item.mark.line };
+        if let Some(other) = sockets.iter().find(|other| other.clashes(&socket)) {
+            let text = format!("port {port} is taken by line {} already; choose another", other.line);
+            report.problem(item.mark_of("port"), item.schema.name, text);
+        }
+        listeners.push(Listener { backend, bind: format!("{}:{port}", socket.host), link });
+        sockets.push(socket);
+    }
+    listeners
+}
+
+pub(super) fn peers(items: &[Item], report: &mut Report) -> Vec<Peer> {
+    let mut peers: Vec<Peer> = Vec::new();
+    for item in items {
+        let backend = match item.schema.name {
+            "tcp-peer" => Backend::Tcp,
+            "quic-peer" => Backend::Quic,
+            _ => continue,
+        };
+        let address = item.get("address", report, |value| address(&value.text()?));
+        let redial = item.get("redial", report, Node::boolean).unwrap_or(true);
+        let link = link(item, report);
+        let Some(address) = address else { continue };
+        if peers.iter().any(|peer| peer.backend == backend && peer.address == address) {
+            let text = format!(
+                "`{address}` is dialled by an earlier section already; two links to one node are refused"
+            );
+            report.warning(item.mark_of("address"), item.schema.name, text);
+        }
+        peers.push(Peer { backend, address, redial, link });
+    }
+    peers
+}
+
+/// What one listener takes for itself.
+struct Socket {
+    backend: Backend,
+    host: String,
+    port: u16,
+    line: usize,
+}
+
+impl Socket {
+    fn clashes(&self, other: &Socket) -> bool {
+        let any = |host: &str| matches!(host, ANY | "[::]");
+        let same_host = self.host == other.host || any(&self.host) || any(&other.host);
+        self.port != 0 && self.port == other.port && self.backend == other.backend && same_host
+    }
+}
+
+fn link(item: &Item, report: &mut Report) -> LinkConfig {
+    let cost = item.get("cost", report, |value| positive(value.number()?, ""));
+    let node_costs = item.get("nodecost", report, |value| {
+        if value.is_empty() {
+            return Ok(Default::default());
+        }
+        let costs = value.numbers()?.into_iter();
+        costs
+            .map(|(name, cost)| {
+                let cost = positive(cost, &format!(" for {name}"))?;
+                Ok((node(&name)?, cost))
+            })
+            .collect()
+    });
+    let allowed_peers = item.get("allowedpeers", report, |value| {
+        // Nothing written is no restriction; an empty list or text lets nobody in.
+        if value.is_null() {
+            Ok(None)
+        } else if value.is_empty() {
+            Ok(Some(BTreeSet::new()))
+        } else {
+            names(value).map(Some)
+        }
+    });
+    let allowed_peers = allowed_peers.flatten();
+    if let Some(name) = allowed_peers.iter().flatten().find(|name| name.as_str().contains(',')) {
+        let text = format!("allowedpeers: `{name}` is read as one node; write a list, [a, b], for several");
+        report.warning(item.mark_of("allowedpeers"), item.schema.name, text);
+    }
+    LinkConfig { cost: cost.unwrap_or_default(), node_costs: node_costs.unwrap_or_default(), allowed_peers }
+}
+
+fn names(value: &Node) -> Converted<BTreeSet<NodeId>> {
+    value.texts()?.iter().map(|name| node(name)).collect()
+}
+
+fn node(name: &str) -> Converted<NodeId> {
+    NodeId::new(name).map_err(|error| format!("`{name}`: {error}; name a node"))
+}
+
+fn positive(cost: f64, whose: &str) -> Converted<Cost> {
+    Cost::new(cost).map_err(|error| format!("{error}{whose}; give a number above 0"))
+}
+
+fn port(number: i128) -> Converted<u16> {
+    u16::try_from(number)
+        .map_err(|_| format!("{number} is no port; give one up to 65535, or 0 for any free one"))
+}
+
+/// The host part of a listener, an IPv6 address in brackets whether or not it was.
+fn bind_host(host: &str) -> Converted<String> {
+    let inner = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
+    match inner.parse() {
+        Ok(IpAddr::V4(address)) if inner == host => Ok(address.to_string()),
+        Ok(IpAddr::V6(address)) => Ok(format!("[{address}]")),
+        _ if is_host(host) => Ok(host.to_owned()),
+        _ => {
+            Err(format!("`{host}` is no address; give an IP address or host name, the port stands in `port`"))
+        }
+    }
+}
+
+/// `host:port`, an IPv6 host in brackets whether or not it was.
+fn address(text: &str) -> Converted<String> {
+    let missing = || format!("address {text}: missing port in address; write host:port");
+    let (host, number) = text.rsplit_once(':').ok_or_else(missing)?;
+    // `[::1]` ends in a bracket, and `::1` is an address as it stands: both lack a port.
+    if number.ends_with(']') || (text.parse::<Ipv6Addr>().is_ok() && number.len() < 5) {
+        return Err(format!("address {text}: missing port in address; write [host]:port"));
+    }
+    let host = match host {
+        "" => return Err(format!("address {text}: missing host; write host:port")),
+        host => bind_host(host).map_err(|_| format!("address {text}: no host; write host:port"))?,
+    };
+    let digits = !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit());
+    match number.parse::<u16>() {
+        Ok(port) if digits && port != 0 => Ok(format!("{host}:{port}")),
+        _ => Err(format!("address {text}: `{number}` is no port; give one between 1 and 65535")),
+    }
+}
+
+fn is_host(text: &str) -> bool {
+    !text.is_empty()
+        && !text.contains(|c: char| c.is_whitespace() || c.is_control() || matches!(c, ':' | '/' | '[' | ']'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ipv6_host_may_stand_without_brackets() {
+        for (text, expected) in [
+            ("foo.example:27199", "foo.example:27199"),
+            ("10.0.0.1:1", "10.0.0.1:1"),
+            ("[::1]:27199", "[::1]:27199"),
+            ("::1:27199", "[::1]:27199"),
+            ("fe80::1:2:27199", "[fe80::1:2]:27199"),
+        ] {
+            assert_eq!(address(text).as_deref(), Ok(expected));
+        }
+        for bad in [
+            "",
+            "foo",
+            ":1",
+            "foo:",
+            "foo:x",
+            "foo:0",
+            "foo:65536",
+            "foo:+1",
+            "[::1]",
+            "::1",
+            "a:b:1",
+            "tcp://a:1",
+        ] {
+            assert!(address(bad).is_err(), "{bad}");
+        }
+        assert_eq!((bind_host("::1"), bind_host("[::1]")), (Ok("[::1]".to_owned()), Ok("[::1]".to_owned())));
+        assert!(bind_host("[10.0.0.1]").is_err());
+        assert!(bind_host("host:1").is_err());
+    }
+}

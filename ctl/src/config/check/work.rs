@@ -1,0 +1,115 @@
+//! What may be run, and how requests for it are signed and verified.
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use workunits::request::Stderr;
+
+use super::super::{
+    TOKEN_EXPIRATION, WorkCommand, WorkSigning, item::Item, problem::Report, source::Node, value::Converted,
+};
+
+pub(super) fn commands(items: &[Item], can_verify: bool, report: &mut Report) -> Vec<WorkCommand> {
+    let mut lines = BTreeMap::new();
+    let mut commands = Vec::new();
+    for item in items.iter().filter(|item| item.schema.name == "work-command") {
+        let work_type = item.get("worktype", report, |value| {
+            let name = not_empty(value)?;
+            match lines.insert(name.clone(), value.mark.line) {
+                _ if name == "remote" => Err("`remote` is built in; choose another name".to_owned()),
+                Some(line) => {
+                    Err(format!("work type {name} already registered, on line {line}; choose another name"))
+                }
+                None => Ok(name),
+            }
+        });
+        let command = item.get("command", report, not_empty);
+        let params = item
+            .get("params", report, |value| if value.is_null() { Ok(String::new()) } else { value.text() });
+        let allow_runtime_params = item.get("allowruntimeparams", report, Node::boolean).unwrap_or(false);
+        let verify_signature = item.get("verifysignature", report, Node::boolean).unwrap_or(false);
+        if verify_signature && !can_verify {
+            let text = "verifysignature: there is no key to verify with; add a `work-verification` section with `publickey`";
+            report.problem(item.mark_of("verifysignature"), "work-command", text);
+        }
+        let stderr = item.get("stderr", report, stderr).unwrap_or_default();
+        if let (Some(work_type), Some(command)) = (work_type, command) {
+            let params = params.unwrap_or_default();
+            commands.push(WorkCommand {
+                work_type,
+                command,
+                params,
+                allow_runtime_params,
+                verify_signature,
+                stderr,
+            });
+        }
+    }
+    commands
+}
+
+pub(super) fn signing(item: &Item, report: &mut Report) -> Option<WorkSigning> {
+    let token_expiration = item.get("tokenexpiration", report, |value| {
+        if value.is_empty() {
+            return Ok(TOKEN_EXPIRATION);
+        }
+        match value.duration()? {
+            Duration::ZERO => {
+                Err("a token that is never good signs nothing; give more than 0, as in 5m".to_owned())
+            }
+            duration => Ok(duration),
+        }
+    });
+    let private_key = key_file(item, "privatekey", &["PRIVATE KEY", "RSA PRIVATE KEY"], report)?;
+    Some(WorkSigning { private_key, token_expiration: token_expiration.unwrap_or(TOKEN_EXPIRATION) })
+}
+
+/// The file that `key` names. It must exist; a content that is of no use is a warning, as Receptor reads it at each use.
+pub(super) fn key_file(item: &Item, key: &str, labels: &[&str], report: &mut Report) -> Option<PathBuf> {
+    let path = item.get(key, report, |value| {
+        let path = PathBuf::from(not_empty(value)?);
+        match fs::metadata(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Err(format!("{} does not exist; name the PEM file of the key", path.display()))
+            }
+            _ => Ok(path),
+        }
+    })?;
+    if let Err(why) = holds(&path, labels) {
+        let text = format!("{key}: {why}; until it is, whatever needs the key will fail");
+        report.warning(item.mark_of(key), item.schema.name, text);
+    }
+    Some(path)
+}
+
+fn holds(path: &Path, labels: &[&str]) -> Result<(), String> {
+    // A device or a pipe could be read for ever; a key is a file.
+    let read =
+        fs::metadata(path).and_then(|meta| if meta.is_file() { fs::read(path) } else { Ok(Vec::new()) });
+    let bytes =
+        read.map_err(|error| format!("{} cannot be read: {error}; make it readable", path.display()))?;
+    let text = String::from_utf8_lossy(&bytes);
+    if labels.iter().any(|label| text.contains(&format!("-----BEGIN {label}-----"))) {
+        return Ok(());
+    }
+    Err(format!("{} holds no {}; it should be an RSA key in PEM form", path.display(), labels.join(" or ")))
+}
+
+fn not_empty(value: &Node) -> Converted<String> {
+    match value.text()? {
+        text if text.is_empty() => Err("is empty; give a value".to_owned()),
+        text => Ok(text),
+    }
+}
+
+fn stderr(value: &Node) -> Converted<Stderr> {
+    match value.text()?.as_str() {
+        "merge" => Ok(Stderr::Merge),
+        "separate" => Ok(Stderr::Separate),
+        other => Err(format!("`{other}` is unknown; write `merge` or `separate`")),
+    }
+}

@@ -1,0 +1,93 @@
+//! `work results` and `work watch`: output as it is written, until its unit has ended and every byte is sent.
+//!
+//! A client that has finished sending still reads; one that is gone is noticed while we wait for output, so that
+//! nobody follows for nobody.
+
+use std::io;
+
+use bytes::{BufMut, BytesMut};
+use workunits::{
+    engine::{Frame, Watch, WorkError},
+    store::tail::Follower,
+    unit::Unit,
+};
+
+use super::show::without_secrets;
+use crate::control::{
+    peer::Wire,
+    session::{Next, Session},
+};
+
+/// Streams raw output; the end of the stream is the end of the output.
+pub(super) async fn results<W: Wire>(
+    unit: &str,
+    follower: Result<Follower, WorkError>,
+    session: &mut Session<W>,
+) -> io::Result<Next> {
+    let mut follower = match follower {
+        Ok(follower) => follower,
+        Err(refusal) => return session.refuse(refusal).await,
+    };
+    session.send_line(&format!("Streaming results for work unit {unit}")).await?;
+    while let Some(bytes) = unless_gone(session, follower.next()).await? {
+        session.send(&bytes).await?;
+    }
+    Ok(Next::Close)
+}
+
+/// Streams frames: a type byte, `length: u32, big-endian`, then `length` bytes.
+///
+/// `s` is the status as JSON, `o` output, `e` error output; `z`, empty, is the end, after which the conversation goes on.
+pub(super) async fn watch<W: Wire>(
+    unit: &str,
+    watch: Result<Watch, WorkError>,
+    session: &mut Session<W>,
+) -> io::Result<Next> {
+    let mut watch = match watch {
+        Ok(watch) => watch,
+        Err(refusal) => return session.refuse(refusal).await,
+    };
+    session.send_line(&format!("Watching work unit {unit}")).await?;
+    while let Some(frame) = unless_gone(session, watch.next()).await? {
+        match frame {
+            Frame::Status(status) => send_frame(session, b's', &shown(&status)).await?,
+            Frame::Stdout(bytes) => send_frame(session, b'o', &bytes).await?,
+            Frame::Stderr(bytes) => send_frame(session, b'e', &bytes).await?,
+            Frame::End => {
+                send_frame(session, b'z', &[]).await?;
+                return Ok(Next::Request);
+            }
+        }
+    }
+    // Without an end frame: the unit went away. Only the end of the stream can say so.
+    Ok(Next::Close)
+}
+
+/// What comes next, or an error as soon as the client is gone.
+async fn unless_gone<W: Wire, T>(
+    session: &mut Session<W>,
+    next: impl Future<Output = io::Result<T>>,
+) -> io::Result<T> {
+    tokio::select! {
+        biased;
+        next = next => next,
+        () = session.wire.gone(&mut session.input) => Err(io::ErrorKind::ConnectionReset.into()),
+    }
+}
+
+async fn send_frame<W: Wire>(session: &mut Session<W>, kind: u8, bytes: &[u8]) -> io::Result<()> {
+    let length = u32::try_from(bytes.len()).map_err(io::Error::other)?;
+    let mut frame = BytesMut::with_capacity(5 + bytes.len());
+    frame.put_u8(kind);
+    frame.put_u32(length);
+    frame.put_slice(bytes);
+    session.send(&frame).await
+}
+
+/// The status as it may be shown.
+fn shown(status: &[u8]) -> Vec<u8> {
+    match serde_json::from_slice::<Unit>(status) {
+        Ok(unit) => serde_json::to_vec(&without_secrets(&unit)).unwrap_or_default(), // it was just read from JSON
+        Err(_) => Vec::new(),
+    }
+}

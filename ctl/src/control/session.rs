@@ -1,0 +1,138 @@
+//! One conversation: greet, read a request, answer it, and so on until one side ends it.
+//!
+//! Requests run strictly one after the other and are answered in order. A refused request does not end the
+//! conversation; a line that is too long, a payload that only its end of stream could end, and output that only the
+//! end of the stream can end, do.
+
+use std::{fmt::Display, io};
+
+use bytes::Bytes;
+use netmesh::control::{self, LineBuffer, Request};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    sync::watch,
+};
+use tracing::{debug, info};
+
+use super::{Context, command, peer::Wire};
+
+/// How much room a line gets at first: little, since most conversations are idle. The buffer grows by itself.
+const LINE_BYTES: usize = 4 << 10;
+/// How much payload is asked of the connection at once.
+const PAYLOAD_BYTES: usize = 64 << 10;
+
+/// What becomes of the conversation after a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// Another request may come.
+    Request,
+    /// We close: the end of the stream is part of the answer.
+    Close,
+}
+
+/// A conversation under way.
+pub(super) struct Session<W> {
+    /// The other end.
+    pub(super) wire: W,
+    /// What it sent and nobody has read yet.
+    pub(super) input: LineBuffer,
+    /// Becomes true when the daemon stops.
+    stop: watch::Receiver<bool>,
+}
+
+/// Holds the conversation until it ends, and says nothing about how: nobody is there to be told.
+pub(super) async fn converse<W: Wire>(wire: W, context: Context, stop: watch::Receiver<bool>) {
+    let mut session = Session { wire, input: LineBuffer::default(), stop };
+    let principal = session.wire.caller().principal.clone();
+    debug!(principal, "control session began");
+    let ended = session.run(&context).await;
+    match ended {
+        Ok(()) => debug!(principal, "control session ended"),
+        Err(error) => debug!(principal, %error, "control session broke off"),
+    }
+}
+
+impl<W: Wire> Session<W> {
+    /// Runs until the end; an error means that the connection is lost.
+    async fn run(&mut self, context: &Context) -> io::Result<()> {
+        self.send(control::greeting(context.node.id().as_str()).as_bytes()).await?;
+        while let Some(line) = self.next_line().await? {
+            let next = match Request::parse(&line) {
+                Ok(None) => Next::Request,
+                Ok(Some(request)) => command::run(request, self, context).await?,
+                Err(bad) => self.refuse(bad).await?,
+            };
+            if next == Next::Close {
+                break;
+            }
+        }
+        self.wire.shutdown().await
+    }
+
+    /// The next line; `None` when the conversation is over.
+    ///
+    /// A last line without a line feed counts when the peer still waits for its answer; else it may be half a line.
+    async fn next_line(&mut self) -> io::Result<Option<Bytes>> {
+        loop {
+            match self.input.next_line() {
+                Ok(Some(line)) => return Ok(Some(line)),
+                Ok(None) => {}
+                Err(too_long) => {
+                    self.refuse(too_long).await?;
+                    return Ok(None);
+                }
+            }
+            let mut stop = self.stop.clone();
+            let read = tokio::select! {
+                biased;
+                read = self.read_more() => read?,
+                _ = stop.wait_for(|stopping| *stopping) => return Ok(None),
+            };
+            if read == 0 {
+                let last = self.input.take(usize::MAX);
+                return Ok(Some(last).filter(|last| !last.is_empty() && !self.wire.is_gone()));
+            }
+        }
+    }
+
+    /// Waits for bytes and appends them to `input`; 0 is the end of the stream. May be dropped without loss.
+    async fn read_more(&mut self) -> io::Result<usize> {
+        self.input.input().reserve(LINE_BYTES);
+        self.wire.read_buf(self.input.input()).await
+    }
+
+    /// Up to `bytes_max` bytes of payload: what came with the line first, then what comes; empty at the end of the
+    /// stream.
+    pub(super) async fn next_bytes(&mut self, bytes_max: usize) -> io::Result<Bytes> {
+        if self.input.waiting_bytes() == 0 {
+            self.input.input().reserve(PAYLOAD_BYTES);
+            self.wire.read_buf(self.input.input()).await?;
+        }
+        Ok(self.input.take(bytes_max))
+    }
+
+    /// Writes bytes as they are.
+    pub(super) async fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.wire.write_all(bytes).await?;
+        self.wire.flush().await
+    }
+
+    /// Writes one line.
+    pub(super) async fn send_line(&mut self, line: &str) -> io::Result<()> {
+        self.send(format!("{line}\n").as_bytes()).await
+    }
+
+    /// Answers with one line.
+    pub(super) async fn answer(&mut self, line: &str) -> io::Result<Next> {
+        self.send_line(line).await?;
+        Ok(Next::Request)
+    }
+
+    /// Refuses a request, and says why.
+    pub(super) async fn refuse(&mut self, why: impl Display) -> io::Result<Next> {
+        let why = why.to_string();
+        info!(principal = self.wire.caller().principal, why, "refused a request");
+        self.send(control::failure(&why).as_bytes()).await?;
+        Ok(Next::Request)
+    }
+}
