@@ -10,6 +10,7 @@ use std::{
 use tracing::{field::Field, level_filters::LevelFilter};
 use tracing_subscriber::{
     field::MakeExt as _,
+    filter::Targets,
     fmt::{
         MakeWriter,
         format::{Writer, debug_fn},
@@ -97,13 +98,16 @@ fn write_field(writer: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -
     write_on_one_line(writer, &format!("{value:?}"))
 }
 
-fn filter(level: LogLevel) -> LevelFilter {
-    match level {
+/// Of the libraries below us only what may be wrong: their inner workings would bury ours.
+fn filter(level: LogLevel) -> Targets {
+    let level = match level {
         LogLevel::Error => LevelFilter::ERROR,
         LogLevel::Warning => LevelFilter::WARN,
         LogLevel::Info => LevelFilter::INFO,
         LogLevel::Debug => LevelFilter::DEBUG,
-    }
+    };
+    let ours = ["netmesh", "workunits"].map(|target| (target, level));
+    Targets::new().with_default(level.min(LevelFilter::WARN)).with_targets(ours)
 }
 
 #[cfg(test)]
@@ -154,6 +158,15 @@ mod tests {
         assert_eq!(event["message"], "link\nup");
         assert_eq!((&event["level"], &event["peer"]), (&"WARN".into(), &"bar".into()));
         assert!(event["timestamp"].is_string());
+    }
+
+    #[test]
+    fn the_libraries_below_us_tell_only_of_trouble() {
+        let text = written(LogFormat::Text, || {
+            tracing::info!(target: "quinn", "chatter");
+            tracing::warn!(target: "quinn", "trouble");
+        });
+        assert!(!text.contains("chatter") && text.contains("trouble"), "{text}");
     }
 
     #[test]

@@ -21,7 +21,7 @@ pub(crate) struct Life {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StateError {
     /// The disk refused.
-    #[error("cannot {action} `{path}`: make the datadir writable for this user, or set `datadir` to one that is", path = path.display())]
+    #[error("cannot {action} `{path}`: {source}: make the datadir writable for this user, or set `datadir` to one that is", path = path.display())]
     Disk {
         /// What was tried.
         action: &'static str,

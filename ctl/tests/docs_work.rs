@@ -5,13 +5,9 @@
 
 mod common;
 
-use std::{collections::HashMap, fs, path::Path, process::Command};
+use std::{collections::HashMap, fs, process::Command};
 
-use common::{World, free_port, program};
-
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace")
-}
+use common::{World, free_port, program, root};
 
 /// The fenced blocks of one kind.
 fn blocks(document: &str, kind: &str) -> Vec<String> {
@@ -24,22 +20,10 @@ fn blocks(document: &str, kind: &str) -> Vec<String> {
 fn the_commands_of_the_work_guide_do_what_it_says() {
     let document = fs::read_to_string(root().join("docs/work.md")).expect("the guide");
     let world = World::new();
-    let port = free_port();
-    let example = |node: &str| {
-        let text =
-            fs::read_to_string(root().join(format!("examples/two-nodes/{node}.yml"))).expect("the example");
-        let text = text
-            .replace("/tmp/netmesh-example", &world.path().join("data").display().to_string())
-            .replace("/tmp/foo.sock", &world.socket("foo").display().to_string())
-            .replace("2222", &port.to_string())
-            .replace("sleep 1", "sleep 0.01")
-            .replace("sleep 3", "sleep 0.01");
-        let file = world.path().join(format!("{node}.yml"));
-        fs::write(&file, text).expect("the configuration is written");
-        file
-    };
-    let mut foo = world.start_file(&[], "foo", &example("foo"));
-    let _bar = world.start_file(&[], "bar", &example("bar"));
+    let port = free_port().to_string();
+    let changes = [("2222", port.as_str()), ("sleep 1", "sleep 0.01"), ("sleep 3", "sleep 0.01")];
+    let mut foo = world.start_example("two-nodes/foo.yml", "foo", &changes);
+    let _bar = world.start_example("two-nodes/bar.yml", "bar", &changes);
     foo.wait_reach("bar");
 
     let mut ids: HashMap<String, String> = HashMap::new();

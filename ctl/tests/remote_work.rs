@@ -122,3 +122,18 @@ fn running_is_on_disk_before_the_first_output_and_never_earlier_than_on_the_targ
     gate.open();
     assert_eq!(results.rest(), b"");
 }
+
+#[test]
+fn a_command_knows_its_unit_and_nothing_that_was_meant_for_the_daemon() {
+    let world = World::new();
+    let node = world.start("solo", "- local-only:\n- work-command: {worktype: env, command: env}\n");
+    let unit = node.submit(&["env", "-n"]);
+    let (output, _) = node.follow(&unit);
+    let output = String::from_utf8_lossy(&output).into_owned();
+    let lines: Vec<_> = output.lines().collect();
+    assert!(
+        lines.contains(&format!("NETMESH_UNIT={unit}").as_str()) && lines.contains(&"NETMESH_NODE=solo"),
+        "{output}"
+    );
+    assert!(!output.contains("NOTIFY_SOCKET="), "the daemon was started with one");
+}

@@ -53,10 +53,10 @@ async fn a_stream_that_began_with_large_packets_survives_a_way_that_loses_them()
         back
     });
     in_time(half).await.unwrap();
-    b.remove_backend(wide_listener);
+    b.remove_backend(wide_listener).await;
     in_time(sender).await.unwrap();
     assert!(in_time(reading).await.unwrap() == expected);
-    assert_eq!(a.routes().borrow().get("b"), Some(&id("relay")));
+    assert_eq!(a.routes().borrow().get("b").map(|route| &route.next), Some(&id("relay")));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -91,3 +91,54 @@ async fn a_remote_unit_out_of_reach_is_kept_and_can_be_released() {
     node.engine.release(id.as_str(), false, "", &local()).await.unwrap();
     assert!(node.engine.units().is_empty() && !node.dir(id).exists());
 }
+
+#[tokio::test]
+async fn whoever_stops_waiting_for_the_answer_leaves_a_unit_that_goes_on() {
+    let node = Node::start().await;
+    for _ in 0..20 {
+        let upload = node.engine.submit(submit("echo"), &local()).await.unwrap();
+        let id = upload.id();
+        let mut complete = Box::pin(upload.complete());
+        // Polled once, so that the work has begun; then nobody waits for it any more.
+        std::future::poll_fn(|cx| {
+            let _ = complete.as_mut().poll(cx);
+            std::task::Poll::Ready(())
+        })
+        .await;
+        drop(complete);
+        assert_eq!(node.end(id).await.1, b"hello\n");
+    }
+}
+
+#[tokio::test]
+async fn a_release_by_force_needs_no_memory_of_it() {
+    let node = Node::start().await;
+    let memory = node.root.path().join(".netmesh/foo/released");
+    fs::remove_file(&memory).unwrap();
+    fs::create_dir(&memory).unwrap(); // it cannot be written
+    let id = node.submit(Submit { extension: request(6), ..submit("cat") }, b"").await.unwrap();
+    node.end(id).await;
+    assert_eq!(node.engine.release(id.as_str(), false, "", &local()).await.unwrap_err().code(), "io");
+    assert!(node.dir(id).exists());
+    node.engine.release(id.as_str(), true, "", &local()).await.unwrap();
+    assert!(!node.dir(id).exists());
+}
+
+#[tokio::test]
+async fn a_unit_whose_payload_cannot_be_recorded_does_not_look_as_if_it_waited() {
+    let node = Node::start().await;
+    let mark = node.root.path().join("ran");
+    let mut upload =
+        node.engine.submit(sh(&format!("echo x >> {}", mark.display())), &local()).await.unwrap();
+    upload.write(b"payload").await.unwrap();
+    let id = upload.id();
+    let events = node.dir(id).join("events");
+    fs::remove_file(&events).unwrap();
+    fs::create_dir(&events).unwrap(); // stands for a disk that takes no more
+    assert_eq!(upload.complete().await.unwrap_err().code(), "io");
+    assert_eq!(node.engine.unit(id.as_str()).unwrap().state, State::Failed);
+    fs::remove_dir(&events).unwrap();
+    let node = node.restart().await;
+    assert_eq!(node.end(id).await.0.outcome, Some(workunits::unit::Outcome::IncompletePayload));
+    assert!(!mark.exists());
+}

@@ -8,6 +8,7 @@ mod connect;
 pub(crate) mod console;
 #[cfg(test)]
 mod fake;
+mod no_answer;
 mod ping;
 mod reload;
 mod session;

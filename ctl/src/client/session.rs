@@ -1,7 +1,7 @@
 //! One conversation with a control service: greeting, lines out, lines in, then perhaps raw bytes.
 
 use std::{
-    fmt, io,
+    io,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -16,8 +16,9 @@ use tokio::{
     },
     time::timeout,
 };
+use workunits::request::{FrameKind, Offers};
 
-use crate::exit::Failure;
+use super::no_answer::NoAnswer;
 
 /// How long a greeting may take.
 const GREETING_MAX: Duration = Duration::from_secs(10);
@@ -73,36 +74,6 @@ pub(crate) struct Session {
     socket: PathBuf,
 }
 
-/// What the daemon offers besides Receptor's language.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Offers {
-    pub(crate) request_id: bool,
-    pub(crate) payload_length: bool,
-    pub(crate) payload_framed: bool,
-    pub(crate) watch: bool,
-    pub(crate) stderr_separate: bool,
-}
-
-impl Offers {
-    /// What the member `Features` of a status says; a Go node has none.
-    fn of_status(status: &Map<String, Value>) -> Offers {
-        let features = status.get("Features").and_then(Value::as_array);
-        let named = |name: &str| features.is_some_and(|features| features.iter().any(|it| it == name));
-        Offers {
-            request_id: named("request-id"),
-            payload_length: named("payload-length"),
-            payload_framed: named("payload-framed"),
-            watch: named("watch"),
-            stderr_separate: named("stderr-separate"),
-        }
-    }
-
-    /// True for a daemon of ours.
-    pub(crate) fn is_ours(self) -> bool {
-        self != Offers::default()
-    }
-}
-
 impl Session {
     /// Sends a line and reads the object that answers it.
     pub(crate) async fn ask(&mut self, line: &str) -> Result<Map<String, Value>, NoAnswer> {
@@ -112,8 +83,7 @@ impl Session {
 
     /// Asks what the daemon offers.
     pub(crate) async fn offers(&mut self) -> Result<Offers, NoAnswer> {
-        let question = json!({"command": "status", "requested_fields": ["Version", "Features"]});
-        Ok(Offers::of_status(&self.ask(&question.to_string()).await?))
+        Ok(Offers::of_status(&self.ask(&Offers::question()).await?))
     }
 
     /// Goes on to a service of another node; its bytes follow.
@@ -185,11 +155,10 @@ impl Session {
     }
 
     /// The head of a frame: its kind and how many bytes follow.
-    pub(crate) async fn frame_head(&mut self) -> Result<(u8, u32), NoAnswer> {
-        let mut head = [0; 5];
+    pub(crate) async fn frame_head(&mut self) -> Result<(FrameKind, u32), NoAnswer> {
+        let mut head = [0; FrameKind::HEAD_BYTES];
         self.exactly(&mut head).await?;
-        let [kind, length @ ..] = head;
-        Ok((kind, u32::from_be_bytes(length)))
+        FrameKind::of_head(head).map_err(|bad| self.garbled(bad.to_string()))
     }
 
     /// Fills `bytes`.
@@ -219,83 +188,7 @@ impl Session {
             Ok(Ok(line)) if control::greeted_by(&line).is_some() => Ok(()),
             Ok(Ok(line)) => Err(NoAnswer::NotControl { socket: self.socket.clone(), line }),
             Ok(Err(no_answer)) => Err(no_answer),
-            Err(_) => Err(NoAnswer::Silent { socket: self.socket.clone() }),
+            Err(_) => Err(NoAnswer::Silent { socket: self.socket.clone(), waited: GREETING_MAX }),
         }
     }
-}
-
-/// Why a question got no good answer.
-#[derive(Debug)]
-pub(crate) enum NoAnswer {
-    /// Nobody listens on the socket, or we may not speak there.
-    NoDaemon { socket: PathBuf, error: io::Error },
-    /// Somebody listens, and says nothing.
-    Silent { socket: PathBuf },
-    /// Somebody listens, who is no control service.
-    NotControl { socket: PathBuf, line: String },
-    /// The conversation broke off.
-    Broken { socket: PathBuf, error: io::Error },
-    /// The node said no.
-    Refused(String),
-    /// The answer makes no sense.
-    Garbled { socket: PathBuf, line: String },
-}
-
-impl NoAnswer {
-    /// Whether the daemon is gone, perhaps only for a moment.
-    pub(crate) fn is_gone(&self) -> bool {
-        matches!(self, NoAnswer::NoDaemon { .. } | NoAnswer::Broken { .. })
-    }
-}
-
-impl fmt::Display for NoAnswer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            NoAnswer::NoDaemon { socket, error } => {
-                let next = match error.kind() {
-                    io::ErrorKind::NotFound => {
-                        "no such socket: start the node, or name its socket with --socket or NETMESH_SOCKET"
-                    }
-                    io::ErrorKind::ConnectionRefused => {
-                        "its daemon is not running any more: start the node again"
-                    }
-                    io::ErrorKind::PermissionDenied => {
-                        "you may not use it: ask for the socket's group, or set `permissions` of its control-service"
-                    }
-                    _ => "is it a control socket?",
-                };
-                write!(f, "cannot connect to {}: {error}; {next}", socket.display())
-            }
-            NoAnswer::Silent { socket } => {
-                let seconds = GREETING_MAX.as_secs();
-                write!(f, "no greeting from {} within {seconds} s: is it a control socket?", socket.display())
-            }
-            NoAnswer::NotControl { socket, line } => {
-                write!(f, "{} is no control socket: it said `{}`", socket.display(), shortened(line))
-            }
-            NoAnswer::Broken { socket, error } => {
-                let why = match error.kind() {
-                    io::ErrorKind::UnexpectedEof => "it hung up".to_owned(),
-                    _ => error.to_string(),
-                };
-                write!(f, "the daemon on {} gave no answer: {why}; its log may say more", socket.display())
-            }
-            NoAnswer::Refused(text) => f.write_str(text),
-            NoAnswer::Garbled { socket, line } => {
-                let line = shortened(line);
-                write!(f, "the daemon on {} answered what nobody understands: `{line}`", socket.display())
-            }
-        }
-    }
-}
-
-impl From<NoAnswer> for Failure {
-    fn from(no_answer: NoAnswer) -> Failure {
-        Failure::not_done(no_answer.to_string())
-    }
-}
-
-/// The beginning of a line, fit for a terminal.
-fn shortened(line: &str) -> String {
-    line.chars().take(80).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }

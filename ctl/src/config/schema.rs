@@ -92,7 +92,7 @@ pub(super) static SECTIONS: [Schema; 12] = [
 ];
 
 /// Sections that Receptor has and this version does not, in the singular.
-const LATER: [&str; 21] = [
+pub(super) const LATER: [&str; 21] = [
     "tls-server",
     "tls-client",
     "udp-listener",

@@ -3,7 +3,7 @@
 //! An idle conversation costs a task and a descriptor; there may be [`UNIX_SESSIONS`] on a socket, [`MESH_SESSIONS`]
 //! on a service and [`PEER_SESSIONS`] of one node, so that no node can keep the others out.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use netmesh::{
     id::{NodeId, ServiceName},
@@ -11,7 +11,7 @@ use netmesh::{
 };
 use tokio::{
     net::UnixStream,
-    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    sync::watch,
     task::JoinSet,
     time::{sleep, timeout},
 };
@@ -20,7 +20,7 @@ use tracing::{info, warn};
 use super::{
     Context, ControlSocket,
     peer::{MeshWire, UnixWire},
-    session::converse,
+    session::{LongLines, converse},
 };
 
 /// Conversations on one Unix socket at a time.
@@ -68,8 +68,10 @@ impl Server {
 }
 
 async fn accept_clients(socket: ControlSocket, context: Context, mut stop: watch::Receiver<bool>) {
-    let places = Arc::new(Semaphore::new(UNIX_SESSIONS));
+    let long_lines = LongLines::new();
     let mut sessions = JoinSet::new();
+    // Said once each time that it happens, not for each client that is turned away.
+    let mut full = false;
     loop {
         let accepted = tokio::select! {
             biased;
@@ -77,21 +79,27 @@ async fn accept_clients(socket: ControlSocket, context: Context, mut stop: watch
             Some(_) = sessions.join_next() => continue,
             accepted = socket.accept() => accepted,
         };
-        let session = accepted.and_then(|stream| match places.clone().try_acquire_owned() {
-            Ok(place) => Ok((UnixWire::new(stream)?, place)),
-            Err(_) => Err(turn_away(&stream)),
-        });
-        match session {
-            Ok((wire, place)) => {
-                let (context, stop) = (context.clone(), stop.clone());
-                sessions.spawn(async move {
-                    converse(wire, context, stop).await;
-                    drop::<OwnedSemaphorePermit>(place);
-                });
+        if let Ok(stream) = &accepted
+            && sessions.len() >= UNIX_SESSIONS
+        {
+            if !full {
+                warn!(socket = %socket.path().display(), sessions = UNIX_SESSIONS, "no more control sessions: further clients are turned away");
+            }
+            full = true;
+            turn_away(stream);
+            continue;
+        }
+        match accepted.and_then(UnixWire::new) {
+            Ok(wire) => {
+                full = false;
+                sessions.spawn(converse(wire, context.clone(), long_lines.clone(), stop.clone()));
             }
             Err(error) => {
                 warn!(socket = %socket.path().display(), %error, "cannot accept a control session");
-                sleep(ACCEPT_REST).await;
+                tokio::select! {
+                    _ = stop.wait_for(|stopping| *stopping) => break,
+                    () = sleep(ACCEPT_REST) => {}
+                }
             }
         }
     }
@@ -100,13 +108,13 @@ async fn accept_clients(socket: ControlSocket, context: Context, mut stop: watch
 }
 
 /// Tells a client that there is no place; an empty socket takes these few bytes at once.
-fn turn_away(stream: &UnixStream) -> std::io::Error {
+fn turn_away(stream: &UnixStream) {
     let why = format!("{UNIX_SESSIONS} control sessions are open: close some and try again");
     drop(stream.try_write(netmesh::control::failure(&why).as_bytes())); // a client that left needs no answer
-    std::io::Error::other(why)
 }
 
 async fn accept_nodes(mut listener: StreamListener, context: Context, mut stop: watch::Receiver<bool>) {
+    let long_lines = LongLines::new();
     let mut sessions = JoinSet::new();
     let mut open: BTreeMap<NodeId, usize> = BTreeMap::new();
     loop {
@@ -126,7 +134,7 @@ async fn accept_nodes(mut listener: StreamListener, context: Context, mut stop: 
         };
         let node = stream.peer().node.clone();
         let of_node = open.get(&node).copied().unwrap_or(0);
-        let (context, stop) = (context.clone(), stop.clone());
+        let (context, long_lines, stop) = (context.clone(), long_lines.clone(), stop.clone());
         if of_node >= PEER_SESSIONS || sessions.len() >= MESH_SESSIONS {
             warn!(%node, of_node, all = sessions.len(), "too many control sessions: turned one away");
             // Dropped, the stream is reset, which the other node takes for a connection that failed: it tries again.
@@ -134,7 +142,7 @@ async fn accept_nodes(mut listener: StreamListener, context: Context, mut stop: 
         }
         *open.entry(node.clone()).or_default() += 1;
         sessions.spawn(async move {
-            converse(MeshWire::new(stream), context, stop).await;
+            converse(MeshWire::new(stream), context, long_lines, stop).await;
             node
         });
     }

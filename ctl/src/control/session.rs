@@ -4,13 +4,13 @@
 //! conversation; a line that is too long, a payload that only its end of stream could end, and output that only the
 //! end of the stream can end, do.
 
-use std::{fmt::Display, io};
+use std::{fmt::Display, io, sync::Arc};
 
 use bytes::Bytes;
 use netmesh::control::{self, LineBuffer, Request};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    sync::watch,
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
 };
 use tracing::{debug, info};
 
@@ -18,6 +18,10 @@ use super::{Context, command, peer::Wire};
 
 /// How much room a line gets at first: little, since most conversations are idle. The buffer grows by itself.
 const LINE_BYTES: usize = 4 << 10;
+/// From how many bytes on a line is a long one.
+const LONG_LINE_BYTES: usize = 64 << 10;
+/// How many long lines may be on their way at once: at [`control::LINE_MAX`] each, 256 MiB.
+const LONG_LINES: usize = 32;
 /// How much payload is asked of the connection at once.
 const PAYLOAD_BYTES: usize = 64 << 10;
 
@@ -30,19 +34,35 @@ pub(super) enum Next {
     Close,
 }
 
+/// Places for the long lines of all conversations of one listener, so that many half lines cannot fill the memory.
+#[derive(Clone)]
+pub(super) struct LongLines(Arc<Semaphore>);
+
+impl LongLines {
+    pub(super) fn new() -> LongLines {
+        LongLines(Arc::new(Semaphore::new(LONG_LINES)))
+    }
+}
+
 /// A conversation under way.
 pub(super) struct Session<W> {
     /// The other end.
     pub(super) wire: W,
     /// What it sent and nobody has read yet.
     pub(super) input: LineBuffer,
+    long_lines: LongLines,
     /// Becomes true when the daemon stops.
-    stop: watch::Receiver<bool>,
+    pub(super) stop: watch::Receiver<bool>,
 }
 
 /// Holds the conversation until it ends, and says nothing about how: nobody is there to be told.
-pub(super) async fn converse<W: Wire>(wire: W, context: Context, stop: watch::Receiver<bool>) {
-    let mut session = Session { wire, input: LineBuffer::default(), stop };
+pub(super) async fn converse<W: Wire>(
+    wire: W,
+    context: Context,
+    long_lines: LongLines,
+    stop: watch::Receiver<bool>,
+) {
+    let mut session = Session { wire, input: LineBuffer::default(), long_lines, stop };
     let principal = session.wire.caller().principal.clone();
     debug!(principal, "control session began");
     let ended = session.run(&context).await;
@@ -73,12 +93,20 @@ impl<W: Wire> Session<W> {
     ///
     /// A last line without a line feed counts when the peer still waits for its answer; else it may be half a line.
     async fn next_line(&mut self) -> io::Result<Option<Bytes>> {
+        let mut place: Option<OwnedSemaphorePermit> = None; // given back with the line
         loop {
             match self.input.next_line() {
                 Ok(Some(line)) => return Ok(Some(line)),
                 Ok(None) => {}
                 Err(too_long) => {
                     self.refuse(too_long).await?;
+                    return Ok(None);
+                }
+            }
+            if place.is_none() && self.input.waiting_bytes() > LONG_LINE_BYTES {
+                place = self.long_lines.0.clone().try_acquire_owned().ok();
+                if place.is_none() {
+                    self.refuse(format!("{LONG_LINES} lines of more than {LONG_LINE_BYTES} bytes are on their way: try again, or send large data as payload")).await?;
                     return Ok(None);
                 }
             }

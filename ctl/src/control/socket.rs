@@ -37,7 +37,7 @@ pub(crate) struct ControlSocket {
 /// Why there is no socket.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SocketError {
-    /// The lock is held, or cannot be made.
+    /// The lock is held.
     #[error(
         "could not acquire lock on socket file `{path}`: {source}: stop the daemon that holds it, or set another `filename`"
     )]
@@ -58,7 +58,9 @@ pub(crate) enum SocketError {
     )]
     NotASocket(PathBuf),
     /// The system refused.
-    #[error("cannot open control socket `{path}`: {source}")]
+    #[error(
+        "cannot open control socket `{path}`: {source}: set `filename` to a place where this user may make files"
+    )]
     Io {
         /// The socket.
         path: PathBuf,
@@ -107,12 +109,15 @@ fn lock(path: &Path) -> Result<File, SocketError> {
     name.push(".lock");
     let fail = |source: io::Error| match source.kind() {
         io::ErrorKind::NotFound => SocketError::NoDirectory(path.into()),
-        _ => SocketError::Lock { path: path.into(), source },
+        _ => SocketError::Io { path: path.into(), source },
     };
     let mut options = OpenOptions::new();
     let file = options.create(true).truncate(false).write(true).mode(0o600).open(&name).map_err(fail)?;
     file.try_lock_exclusive().map_err(|source| match source.kind() {
-        io::ErrorKind::WouldBlock => fail(io::Error::new(source.kind(), "another process holds it")),
+        io::ErrorKind::WouldBlock => {
+            let source = io::Error::new(source.kind(), "another process holds it");
+            SocketError::Lock { path: path.into(), source }
+        }
         _ => fail(source),
     })?;
     Ok(file)
@@ -200,6 +205,15 @@ mod tests {
         let _theirs = std::os::unix::net::UnixListener::bind(&path).unwrap();
         drop(ours);
         assert!(path.exists());
+    }
+
+    #[tokio::test]
+    async fn a_lock_that_cannot_be_made_is_not_taken_for_one_that_is_held() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s.sock");
+        fs::create_dir(dir.path().join("s.sock.lock")).unwrap();
+        let refused = ControlSocket::bind(&path, 0o600).unwrap_err().to_string();
+        assert!(refused.contains("set `filename`") && !refused.contains("stop the daemon"), "{refused}");
     }
 
     #[tokio::test]

@@ -97,7 +97,7 @@ impl Links {
         for &at in remove.iter().rev() {
             let (way, id) = self.running.remove(at);
             info!(?way, "removed a way to neighbours");
-            self.node.remove_backend(id);
+            self.node.remove_backend(id).await;
         }
         self.start(opened);
         let mut problems = Vec::new();

@@ -1,15 +1,11 @@
 //! How the engine reaches other nodes: through this node's own mesh.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    io,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, io, sync::Arc, time::Duration};
 
 use netmesh::{
     control,
     id::{Address, NodeId, ServiceName},
+    logic::Route,
     node::Node,
     stream::{Stream, StreamTls},
 };
@@ -19,7 +15,7 @@ use tokio::{
     time::timeout,
 };
 use tracing::info;
-use workunits::engine::{BoxFuture, Conversation, DialFailed, Mesh};
+use workunits::engine::{BoxFuture, Conversation, DialFailed, Mesh, Reach};
 
 /// How long another node may take to greet, as in Receptor.
 const GREETING_LIMIT: Duration = Duration::from_secs(5);
@@ -29,7 +25,7 @@ const GREETING_MAX: usize = 1_024;
 /// The mesh, as the engine sees it.
 pub(super) struct NodeMesh {
     node: Node,
-    reach: watch::Receiver<Arc<BTreeSet<String>>>,
+    reach: watch::Receiver<Arc<Reach>>,
 }
 
 impl NodeMesh {
@@ -77,19 +73,23 @@ impl Mesh for NodeMesh {
         Box::pin(async move { Ok(Box::new(self.dial(node, tls_client).await?) as Conversation) })
     }
 
-    fn reach(&self) -> watch::Receiver<Arc<BTreeSet<String>>> {
+    fn reach(&self) -> watch::Receiver<Arc<Reach>> {
         self.reach.clone()
     }
 }
 
 /// Hands on which nodes are in reach, and logs what changed.
-fn tell(told: &watch::Sender<Arc<BTreeSet<String>>>, routes: &BTreeMap<NodeId, NodeId>) {
-    let now: BTreeSet<String> = routes.keys().map(ToString::to_string).collect();
+fn tell(told: &watch::Sender<Arc<Reach>>, routes: &BTreeMap<NodeId, Route>) {
+    let now: Reach = routes.iter().map(|(node, route)| (node.to_string(), route.epoch)).collect();
     let before = told.borrow().clone();
-    for node in now.difference(&before) {
-        info!(%node, "node in reach");
+    for (node, life) in &now {
+        match before.get(node) {
+            None => info!(%node, "node in reach"),
+            Some(Some(old)) if life.is_some_and(|new| new != *old) => info!(%node, "node was restarted"),
+            Some(_) => {}
+        }
     }
-    for node in before.difference(&now) {
+    for node in before.keys().filter(|node| !now.contains_key(*node)) {
         info!(%node, "node out of reach");
     }
     if now != *before {

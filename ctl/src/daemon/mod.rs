@@ -69,7 +69,7 @@ pub(crate) enum DaemonError {
     #[error(transparent)]
     Engine(#[from] OpenError),
     /// Listeners that could not be opened: all of them, a line each.
-    #[error("{}", .0.join("\n"))]
+    #[error("nothing was started:\n{}", .0.join("\n"))]
     Listeners(Vec<String>),
     /// The system lets us handle no signals.
     #[error("cannot handle signals: {0}")]
@@ -226,6 +226,8 @@ fn engine_config(
         }),
         verification: config.work_verification.clone(),
         incarnation: incarnation.to_owned(),
+        // Every unit that runs and every connection is an open file.
+        open_files: workunits::runner::open_files::raise(),
     }
 }
 

@@ -11,7 +11,7 @@ mod nodes;
 use std::{fs, io, net::TcpListener, path::Path, time::Duration};
 
 use serde_json::{Map, Value};
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use workunits::request::WorkRequest;
 
 use self::nodes::Nodes;
@@ -23,8 +23,6 @@ use crate::{
 
 /// How long the mesh may take until both ends know each other.
 const ROUTE_MAX: Duration = Duration::from_secs(20);
-/// The longest time between two looks at the routes, for the case that no node logs anything.
-const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// How long a unit that still runs may take to end at an interruption.
 const CANCEL_MAX: Duration = Duration::from_secs(3);
 
@@ -107,13 +105,13 @@ async fn command(words: &[&str], directory: &Path, console: &mut Console) -> Res
     client::run(cli.command, &socket, &Receptorctl::default(), console).await
 }
 
-/// Waits until a has a route to c and c has one back; looks whenever a node has logged something.
+/// Waits until a has a route to c and c has one back; looks whenever a node has logged something, as each does when
+/// another comes into reach.
 async fn routed(directory: &Path, nodes: &mut Nodes) -> Result<(), Failure> {
     let both = async {
         while !(has_route(directory, "a", "c").await? && has_route(directory, "c", "a").await?) {
             tokio::select! {
                 () = nodes.spoke() => {}
-                () = sleep(LOOK_AGAIN) => {}
                 failure = nodes.died() => return Err(failure),
             }
         }

@@ -58,8 +58,8 @@ impl Nodes {
         let notify = directory.join(format!("{name}.ready"));
         let ready = UnixDatagram::bind(&notify).map_err(refuse)?;
         let mut child = Command::new(std::env::current_exe().map_err(refuse)?)
-            .arg("node")
-            .arg("--config")
+            // Its log is how we hear of routes.
+            .args(["node", "--log-level", "info", "--config"])
             .arg(directory.join(format!("{name}.yml")))
             .env("NOTIFY_SOCKET", &notify)
             .stdin(Stdio::null())

@@ -25,9 +25,33 @@ pub(crate) fn program() -> &'static str {
     env!("CARGO_BIN_EXE_netmesh")
 }
 
+/// The top of the source tree.
+pub(crate) fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace")
+}
+
 /// A directory with the configuration, the sockets and the units of some nodes.
+///
+/// Units outlive their daemons by design: those still running when the value goes are ended with it.
 pub(crate) struct World {
     directory: tempfile::TempDir,
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        let ours = self.path().as_os_str().as_encoded_bytes().to_vec();
+        let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+        let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+        for pid in pids.filter(|pid| *pid != std::process::id()) {
+            let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            let mut words = words.split(|byte| *byte == 0);
+            // `netmesh supervise DIRECTORY/data/NODE/UNIT`: with it goes its command.
+            let supervises = words.any(|word| word == b"supervise");
+            if supervises && words.next().is_some_and(|unit| unit.starts_with(&ours)) {
+                let _ = Command::new("kill").args(["-KILL", &pid.to_string()]).status();
+            }
+        }
+    }
 }
 
 impl World {
@@ -71,6 +95,27 @@ impl World {
         let socket = self.socket(node);
         let prefix = prefix.iter().map(|word| (*word).to_owned()).collect();
         Daemon::start(node, file, &socket, &self.path().join(format!("{node}.notify")), prefix)
+    }
+
+    /// Starts a node with a file of `examples/`, its paths moved to this directory and `changes` made to its text.
+    pub(crate) fn start_example(&self, file: &str, node: &str, changes: &[(&str, &str)]) -> Daemon {
+        let path = root().join("examples").join(file);
+        let mut text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path:?}: {error}"));
+        let moved =
+            |named: &str| text.lines().find_map(|line| line.trim().strip_prefix(named)).map(str::to_owned);
+        let (datadir, socket) = (moved("datadir: "), moved("filename: "));
+        let (ours, our_socket) = (self.path().join("data"), self.socket(node));
+        for (said, real) in [(socket, our_socket), (datadir, ours)] {
+            if let Some(said) = said {
+                text = text.replace(&said, &real.display().to_string());
+            }
+        }
+        for (said, real) in changes {
+            text = text.replace(said, real);
+        }
+        let file = self.path().join(format!("{node}.yml"));
+        fs::write(&file, text).expect("the configuration is written");
+        self.start_file(&[], node, &file)
     }
 }
 
@@ -152,6 +197,20 @@ impl Daemon {
         let prefix = self.prefix.clone();
         drop(self);
         Daemon::start(&node, &file, &socket, &notify, prefix)
+    }
+
+    /// Waits until the daemon has ended by itself; says with what.
+    pub(crate) fn wait_end(&mut self) -> ExitStatus {
+        // Its log ends when it does.
+        let end = Instant::now() + PATIENCE;
+        loop {
+            match self.log.recv_timeout(end.saturating_duration_since(Instant::now())) {
+                Ok(line) => self.seen.push(line),
+                Err(mpsc::RecvTimeoutError::Disconnected) => break,
+                Err(mpsc::RecvTimeoutError::Timeout) => panic!("{} goes on: {:#?}", self.node, self.seen),
+            }
+        }
+        self.child.wait().expect("the daemon ends")
     }
 
     /// Waits until a line of the log holds all of `words`.
@@ -241,11 +300,22 @@ impl Daemon {
 
     /// A raw conversation with the control socket, its greeting read.
     pub(crate) fn talk(&self) -> Talk {
-        let stream = UnixStream::connect(&self.socket).expect("the control socket accepts");
-        stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
-        let mut talk = Talk { stream: BufReader::new(stream) };
+        let mut talk = self.dial();
         assert_eq!(talk.line(), format!("Receptor Control, node {}", self.node));
         talk
+    }
+
+    /// A raw connection to the control socket, whatever it is greeted with.
+    pub(crate) fn dial(&self) -> Talk {
+        let stream = UnixStream::connect(&self.socket).expect("the control socket accepts");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
+        Talk { stream: BufReader::new(stream) }
+    }
+
+    /// How many lines of its log so far hold all of `words`.
+    pub(crate) fn said(&mut self, words: &[&str]) -> usize {
+        self.seen.extend(self.log.try_iter());
+        self.seen.iter().filter(|line| words.iter().all(|word| line.contains(word))).count()
     }
 }
 
@@ -282,6 +352,16 @@ impl Talk {
         let mut line = String::new();
         self.stream.read_line(&mut line).expect("the daemon answers");
         line.trim_end_matches('\n').to_owned()
+    }
+
+    /// The next frame of a watched unit: its kind and what it holds.
+    pub(crate) fn frame(&mut self) -> (u8, Vec<u8>) {
+        let mut head = [0; 5];
+        self.stream.read_exact(&mut head).expect("a frame");
+        let length = u32::from_be_bytes([head[1], head[2], head[3], head[4]]);
+        let mut bytes = vec![0; length as usize];
+        self.stream.read_exact(&mut bytes).expect("what the frame holds");
+        (head[0], bytes)
     }
 
     /// Everything up to the end.

@@ -9,11 +9,18 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::id::NodeHash;
+
 /// How often a node tells the mesh about its links when nothing changes.
 pub const FLOOD_PERIOD: Duration = Duration::from_secs(10);
 
-/// How long a node gathers changes before it tells the mesh about them.
-const FLOOD_DELAY: Duration = Duration::from_millis(100);
+/// Within a burst of changes, how long a node gathers them before it tells the mesh: first the least, then doubled up to
+/// the most, which is what Receptor always waits. The first change after a quiet time is told at once.
+const GATHER_MIN: Duration = Duration::from_millis(10);
+const GATHER_MAX: Duration = Duration::from_millis(100);
+
+/// A burst has ended when a node has not spoken for this long.
+const QUIET: Duration = Duration::from_secs(1);
 
 /// How often it accuses a later twin at most.
 const ACCUSATION_PAUSE: Duration = Duration::from_secs(1);
@@ -25,6 +32,8 @@ const SEEN_MAX: usize = 2_048;
 #[derive(Debug)]
 pub(super) struct Flood {
     due: Instant,
+    /// When we last spoke, and how long changes after that are gathered.
+    last: Option<(Instant, Duration)>,
     sequence: u64,
     accused: Option<Instant>,
     seen: Seen,
@@ -33,12 +42,13 @@ pub(super) struct Flood {
 impl Flood {
     /// A node that has said nothing yet.
     pub(super) fn new(now: Instant) -> Flood {
-        Flood { due: now + FLOOD_PERIOD, sequence: 0, accused: None, seen: Seen::default() }
+        Flood { due: now + FLOOD_PERIOD, last: None, sequence: 0, accused: None, seen: Seen::default() }
     }
 
-    /// Something has changed: speak soon. What changes in the meantime goes with it.
+    /// Something has changed: speak at once, or soon if we spoke just now. What changes in the meantime goes with it.
     pub(super) fn request(&mut self, now: Instant) {
-        self.due = self.due.min(now + FLOOD_DELAY);
+        let free = self.last.map_or(now, |(last, gather)| now.max(last + gather));
+        self.due = self.due.min(free);
     }
 
     /// When to speak next.
@@ -48,6 +58,11 @@ impl Flood {
 
     /// We speak now.
     pub(super) fn spoken(&mut self, now: Instant) {
+        let gather = match self.last {
+            Some((last, gather)) if now < last + QUIET => (gather * 2).min(GATHER_MAX),
+            _ => GATHER_MIN,
+        };
+        self.last = Some((now, gather));
         self.due = now + FLOOD_PERIOD;
     }
 
@@ -68,26 +83,27 @@ impl Flood {
 
     /// True the first time it is asked about an accusation.
     pub(super) fn first_seen(&mut self, update_id: &str) -> bool {
-        self.seen.insert(update_id)
+        // The hash of the text, since whoever makes up an ID chooses how long it is.
+        self.seen.insert(NodeHash::of(update_id))
     }
 }
 
 /// The last few thousand IDs: a young generation, and the one before it.
 #[derive(Debug, Default)]
 struct Seen {
-    young: BTreeSet<String>,
-    old: BTreeSet<String>,
+    young: BTreeSet<NodeHash>,
+    old: BTreeSet<NodeHash>,
 }
 
 impl Seen {
-    fn insert(&mut self, id: &str) -> bool {
-        if self.young.contains(id) || self.old.contains(id) {
+    fn insert(&mut self, id: NodeHash) -> bool {
+        if self.young.contains(&id) || self.old.contains(&id) {
             return false;
         }
         if self.young.len() >= SEEN_MAX {
             self.old = mem::take(&mut self.young);
         }
-        self.young.insert(id.to_owned())
+        self.young.insert(id)
     }
 }
 
@@ -96,14 +112,36 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_first_change_is_told_at_once_and_a_burst_ever_more_rarely() {
+        let start = Instant::now();
+        let mut flood = Flood::new(start);
+        let (mut now, mut told) = (start, 0);
+        // Something changes every millisecond.
+        while now < start + Duration::from_secs(1) {
+            flood.request(now);
+            if flood.due() <= now {
+                flood.spoken(now);
+                told += 1;
+            }
+            now += Duration::from_millis(1);
+        }
+        assert_eq!(told, 13, "0, 10, 30, 70, 150 ms, and then every 100");
+        flood.spoken(now);
+        now += QUIET;
+        flood.request(now);
+        assert_eq!(flood.due(), now);
+    }
+
+    #[test]
     fn a_request_brings_the_next_flood_forward_and_never_back() {
         let now = Instant::now();
         let mut flood = Flood::new(now);
+        flood.spoken(now);
         flood.request(now);
-        flood.request(now + Duration::from_millis(50));
-        assert_eq!(flood.due(), now + FLOOD_DELAY);
-        flood.spoken(now + FLOOD_DELAY);
-        assert_eq!(flood.due(), now + FLOOD_DELAY + FLOOD_PERIOD);
+        flood.request(now + Duration::from_millis(5));
+        assert_eq!(flood.due(), now + GATHER_MIN);
+        flood.spoken(now + GATHER_MIN);
+        assert_eq!(flood.due(), now + GATHER_MIN + FLOOD_PERIOD);
     }
 
     #[test]

@@ -40,7 +40,7 @@ pub use flood::FLOOD_PERIOD;
 pub use forward::{LocalService, Tables, Verdict, forward};
 pub use probe::{ProbeId, ProbeResult};
 pub use router::Router;
-pub use routes::{RoutingTable, routes};
+pub use routes::{Route, RoutingTable, routes};
 
 /// How many links a datagram may cross when nobody says otherwise.
 pub const HOPS_MAX: u8 = 30;

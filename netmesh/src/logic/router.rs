@@ -14,7 +14,8 @@ use bytes::Bytes;
 use tracing::Level;
 
 use super::{
-    Action, Call, Class, Connection, LinkConfig, LinkId, MeshStatus, RouterConfig, RoutingTable, Tables,
+    Action, Call, Class, Connection, LinkConfig, LinkId, MeshStatus, Route, RouterConfig, RoutingTable,
+    Tables,
     dice::Dice,
     flood::Flood,
     handshake::Handshake,
@@ -29,8 +30,11 @@ use crate::{
     wire::{BadMessage, Kind, MAX_MESSAGE, Message},
 };
 
-/// How long changes are gathered after routes were computed, before they are computed again.
-const ROUTES_PAUSE: Duration = Duration::from_millis(100);
+/// How long changes are gathered after routes were computed, before they are computed again: so long for each node and
+/// each link that is known, up to the most. It bounds the share of time that goes into computing, and a small mesh has its
+/// routes at once.
+const ROUTES_PAUSE: Duration = Duration::from_micros(20);
+const ROUTES_PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// How often it looks for what has expired.
 const SWEEP_PERIOD: Duration = Duration::from_secs(10);
@@ -55,11 +59,14 @@ pub struct Router {
     probes: Probes,
     costs: Costs,
     routes: RoutingTable,
+    reach: Arc<BTreeMap<NodeId, Route>>,
     digest: u64,
     tables: Arc<Tables>,
     /// When routes are to be computed again, if the topology has changed.
     stale: Option<Instant>,
     computed: Instant,
+    /// How long it waits after that.
+    pause: Duration,
     sweep: Instant,
     /// When an elder node of our name last said that we should stop.
     accused: Option<Instant>,
@@ -85,10 +92,12 @@ impl Router {
             services: Services::new(us.clone(), now),
             probes: Probes::default(),
             routes: RoutingTable::new(),
+            reach: Arc::default(),
             digest: 0,
             tables: Arc::new(Tables::new(us.clone())),
             stale: None,
             computed: now,
+            pause: Duration::ZERO,
             sweep: now + SWEEP_PERIOD,
             accused: None,
             actions: VecDeque::new(),
@@ -201,6 +210,11 @@ impl Router {
         Arc::clone(&self.tables)
     }
 
+    /// The way to every node in reach; a new map only after [`Action::TablesChanged`].
+    pub fn reach(&self) -> Arc<BTreeMap<NodeId, Route>> {
+        Arc::clone(&self.reach)
+    }
+
     /// The next hop toward every node in reach.
     pub fn routes(&self) -> &RoutingTable {
         &self.routes
@@ -229,7 +243,7 @@ impl Router {
 
     /// The topology has changed: compute routes at once, or soon if that was done just now.
     fn topology_changed(&mut self, now: Instant) {
-        let due = now.max(self.computed + ROUTES_PAUSE);
+        let due = now.max(self.computed + self.pause);
         self.stale = Some(self.stale.map_or(due, |earlier| earlier.min(due)));
     }
 
@@ -245,6 +259,9 @@ impl Router {
         }
         (self.stale, self.computed) = (None, now);
         self.costs = self.topology.costs();
+        let size = self.costs.values().map(|links| 1 + links.len()).sum::<usize>();
+        self.pause =
+            ROUTES_PAUSE.saturating_mul(u32::try_from(size).unwrap_or(u32::MAX)).min(ROUTES_PAUSE_MAX);
         self.routes = routes(&self.us, &self.costs);
         self.digest = digest(&self.us, &self.costs, &self.routes);
         let mut tables = Tables::new(self.us.clone());
@@ -252,8 +269,13 @@ impl Router {
             let link = self.routes.get(node).and_then(|hop| self.peers.get(hop));
             tables.insert(node, link.copied());
         }
-        if *self.tables != tables {
+        let way = |(node, next): (&NodeId, &NodeId)| {
+            (node.clone(), Route { next: next.clone(), epoch: self.topology.epoch(node) })
+        };
+        let reach: BTreeMap<NodeId, Route> = self.routes.iter().map(way).collect();
+        if *self.tables != tables || *self.reach != reach {
             self.tables = Arc::new(tables);
+            self.reach = Arc::new(reach);
             self.actions.push_back(Action::TablesChanged);
         }
         self.stop_if_duplicate(now);

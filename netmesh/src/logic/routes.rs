@@ -12,6 +12,16 @@ use crate::id::{Cost, NodeId};
 /// The next hop toward every node in reach; never holds the node itself.
 pub type RoutingTable = BTreeMap<NodeId, NodeId>;
 
+/// The way to a node in reach, and which life of it is meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// The neighbour to send to.
+    pub next: NodeId,
+    /// The run of the node's process that spoke last; another number later means that the node was restarted.
+    /// `None` while only a neighbour's word tells of it.
+    pub epoch: Option<u64>,
+}
+
 /// The cheapest next hop from `home` to every node in reach.
 ///
 /// `mesh` says what each node's links cost. A node that has no entry of its own is no destination. Costs add up along

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use super::RoutingTable;
 use crate::{
     id::{NodeId, ServiceName},
-    wire::{Advert, ConnType, Timestamp, WorkCommand},
+    wire::{Advert, ConnType, Message, Timestamp, WorkCommand},
 };
 
 /// How often a service is advertised.
@@ -31,6 +31,12 @@ const LIFE_OUT_OF_REACH: Duration = Duration::from_secs(130);
 /// How many adverts of others it holds; further ones are dropped.
 const HELD_MAX: usize = 16_384;
 
+/// And how many bytes these may have in all, since one may have as many as a frame.
+const HELD_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// How often room is made at most when all is taken.
+const ROOM_PAUSE: Duration = Duration::from_secs(5);
+
 /// A clock that runs ahead by more than a day is not followed.
 const DAY_NANOS: i128 = 86_400 * 1_000_000_000;
 
@@ -43,6 +49,12 @@ pub(super) struct Services {
     due: Instant,
     last_nanos: i128,
     held: BTreeMap<(NodeId, ServiceName), Held>,
+    /// The sum of their messages.
+    held_bytes: usize,
+    /// An advert found no room.
+    full: bool,
+    /// When room was last made.
+    room_made: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -52,9 +64,11 @@ struct Own {
 }
 
 /// What was last heard of a service; a withdrawn one is remembered, so that its withdrawal is not passed on for ever.
+/// The message is read again when somebody wants to see it: once read, it could take thirty times its bytes.
 #[derive(Debug)]
 struct Held {
-    advert: Advert,
+    nanos: i128,
+    cancel: bool,
     message: Bytes,
     heard: Instant,
 }
@@ -63,7 +77,8 @@ impl Services {
     /// No services at all.
     pub(super) fn new(us: NodeId, now: Instant) -> Services {
         let (own, work_commands, held) = (BTreeMap::new(), Vec::new(), BTreeMap::new());
-        Services { us, own, work_commands, due: now + PERIOD, last_nanos: 0, held }
+        let (due, last_nanos, held_bytes) = (now + PERIOD, 0, 0);
+        Services { us, own, work_commands, due, last_nanos, held, held_bytes, full: false, room_made: None }
     }
 
     /// A service of ours is to be known.
@@ -128,10 +143,10 @@ impl Services {
     }
 
     /// Takes in an advert; true if it is news and goes on to the other peers.
-    pub(super) fn hear(&mut self, advert: Advert, message: &[u8], now: Instant, wall_nanos: i128) -> bool {
+    pub(super) fn hear(&mut self, advert: &Advert, message: &[u8], now: Instant, wall_nanos: i128) -> bool {
+        let nanos = advert.time.nanos();
         if advert.node == self.us {
             // An echo, an earlier life of ours, or a lie. If others believe it over us, say it again, later.
-            let nanos = advert.time.nanos();
             if nanos > self.last_nanos && nanos < wall_nanos + DAY_NANOS {
                 self.last_nanos = nanos;
                 self.due = self.due.min(now + CORRECTION_DELAY);
@@ -139,34 +154,61 @@ impl Services {
             return false;
         }
         let key = (advert.node.clone(), advert.service);
-        match self.held.get(&key) {
-            Some(held) if advert.time <= held.advert.time => return false,
-            None if self.held.len() >= HELD_MAX => return false,
-            _ => {}
+        let old = self.held.get(&key);
+        if old.is_some_and(|held| nanos <= held.nanos) {
+            return false;
         }
-        self.held.insert(key, Held { advert, message: Bytes::copy_from_slice(message), heard: now });
+        let bytes = self.held_bytes - old.map_or(0, |held| held.message.len()) + message.len();
+        if bytes > HELD_BYTES_MAX || (old.is_none() && self.held.len() >= HELD_MAX) {
+            self.full = true;
+            return false;
+        }
+        self.held_bytes = bytes;
+        let message = Bytes::copy_from_slice(message);
+        self.held.insert(key, Held { nanos, cancel: advert.cancel, message, heard: now });
         true
+    }
+
+    /// True after an advert found no room.
+    pub(super) fn is_full(&self) -> bool {
+        self.full
+    }
+
+    /// Forgets what nodes out of reach have advertised, unless that was done a moment ago.
+    pub(super) fn make_room(&mut self, reach: &RoutingTable, now: Instant) {
+        if self.room_made.is_none_or(|last| now >= last + ROOM_PAUSE) {
+            (self.room_made, self.full) = (Some(now), false);
+            self.retain(|node, _| reach.contains_key(node));
+        }
     }
 
     /// What others in reach advertise, as they said it, for a new peer.
     pub(super) fn messages<'a>(&'a self, reach: &'a RoutingTable) -> impl Iterator<Item = &'a Bytes> {
-        let live =
-            self.held.values().filter(|held| !held.advert.cancel && reach.contains_key(&held.advert.node));
-        live.map(|held| &held.message)
+        let live = self.held.iter().filter(|((node, _), held)| !held.cancel && reach.contains_key(node));
+        live.map(|(_, held)| &held.message)
     }
 
     /// Forgets what has not been heard for long.
     pub(super) fn expire(&mut self, reach: &RoutingTable, now: Instant) {
-        self.held.retain(|(node, _), held| {
-            let life = if reach.contains_key(node) && !held.advert.cancel { LIFE } else { LIFE_OUT_OF_REACH };
+        self.retain(|node, held| {
+            let life = if reach.contains_key(node) && !held.cancel { LIFE } else { LIFE_OUT_OF_REACH };
             now < held.heard + life
         });
+    }
+
+    fn retain(&mut self, keep: impl Fn(&NodeId, &Held) -> bool) {
+        self.held.retain(|(node, _), held| keep(node, held));
+        self.held_bytes = self.held.values().map(|held| held.message.len()).sum();
     }
 
     /// Every service known, ours first, as of now.
     pub(super) fn status(&self, wall_nanos: i128) -> Vec<Advert> {
         let mut all = self.own_adverts(Timestamp::from_nanos(wall_nanos), true);
-        all.extend(self.held.values().filter(|held| !held.advert.cancel).map(|held| held.advert.clone()));
+        let read = |held: &Held| match Message::decode(&held.message) {
+            Ok(Message::Advert(advert)) => Some(advert),
+            _ => None,
+        };
+        all.extend(self.held.values().filter(|held| !held.cancel).filter_map(read));
         all
     }
 
@@ -195,72 +237,4 @@ impl Services {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn id(name: &str) -> NodeId {
-        NodeId::new(name).unwrap()
-    }
-
-    fn advert(node: &str, nanos: i128, cancel: bool) -> Advert {
-        Advert {
-            node: id(node),
-            service: ServiceName::CONTROL,
-            time: Timestamp::from_nanos(nanos),
-            conn_type: ConnType::Stream,
-            tags: None,
-            work_commands: None,
-            cancel,
-        }
-    }
-
-    #[test]
-    fn a_withdrawal_is_passed_on_once() {
-        let now = Instant::now();
-        let mut services = Services::new(id("a"), now);
-        assert!(services.hear(advert("b", 10, false), b"x", now, 100));
-        assert!(!services.hear(advert("b", 10, false), b"x", now, 100));
-        assert!(services.hear(advert("b", 20, true), b"x", now, 100));
-        assert!(!services.hear(advert("b", 20, true), b"x", now, 100));
-        assert!(!services.hear(advert("b", 15, false), b"x", now, 100), "older than the withdrawal");
-        assert!(services.status(100).is_empty());
-        assert!(services.hear(advert("b", 30, false), b"x", now, 100));
-    }
-
-    #[test]
-    fn what_others_say_of_our_services_is_put_right() {
-        let now = Instant::now();
-        let mut services = Services::new(id("a"), now);
-        services.advertise(ServiceName::CONTROL, ConnType::Stream, None, now);
-        services.speak(now, 100);
-        assert!(!services.hear(advert("a", 500, true), b"x", now, 200));
-        assert_eq!(services.due(), Some(now + CORRECTION_DELAY));
-        let again = services.speak(now + CORRECTION_DELAY, 300);
-        assert!(again[0].time.nanos() > 500 && !again[0].cancel);
-    }
-
-    #[test]
-    fn adverts_expire_sooner_when_their_node_is_out_of_reach() {
-        let now = Instant::now();
-        let mut services = Services::new(id("a"), now);
-        services.hear(advert("b", 10, false), b"x", now, 100);
-        services.hear(advert("c", 10, false), b"x", now, 100);
-        let reach = RoutingTable::from([(id("b"), id("b"))]);
-        services.expire(&reach, now + LIFE_OUT_OF_REACH);
-        assert_eq!(services.status(0).iter().map(|a| a.node.as_str()).collect::<Vec<_>>(), ["b"]);
-        services.expire(&reach, now + LIFE);
-        assert!(services.status(0).is_empty());
-    }
-
-    #[test]
-    fn only_the_control_service_lists_work_types_on_the_wire() {
-        let now = Instant::now();
-        let mut services = Services::new(id("a"), now);
-        let tags = BTreeMap::from([("type".to_owned(), "Control Service".to_owned())]);
-        services.advertise(ServiceName::CONTROL, ConnType::Stream, Some(tags), now);
-        services.advertise(ServiceName::new("other").unwrap(), ConnType::Stream, None, now);
-        services.set_work_commands(vec![WorkCommand { work_type: "cat".into(), secure: true }], now);
-        assert_eq!(services.speak(now, 1).iter().filter(|a| a.work_commands.is_some()).count(), 1);
-        assert_eq!(services.status(1).iter().filter(|a| a.work_commands.is_some()).count(), 2);
-    }
-}
+mod tests;

@@ -19,6 +19,13 @@ use crate::{
 /// How many nodes it remembers; the words of further ones are dropped.
 const NODES_MAX: usize = 16_384;
 
+/// How much memory their words may take in all, in bytes, as [`weight`] reckons it. A mesh of some thousand nodes takes a
+/// tenth of it; without a bound one neighbour could fill any memory with names that it makes up.
+const BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// How often room is made at most when all is taken.
+const ROOM_PAUSE: Duration = Duration::from_secs(5);
+
 /// How long a node out of reach is remembered.
 const MEMORY: Duration = Duration::from_secs(600);
 
@@ -41,6 +48,10 @@ pub(super) struct Topology {
     us: NodeId,
     peers: BTreeMap<NodeId, Cost>,
     words: BTreeMap<NodeId, Word>,
+    /// The sum of their weights.
+    bytes: usize,
+    /// When room was last made.
+    room_made: Option<Instant>,
 }
 
 /// What a node said last.
@@ -51,6 +62,7 @@ struct Word {
     links: BTreeMap<NodeId, f64>,
     /// The update as we pass it on; empty until we have.
     message: Bytes,
+    weight: usize,
     heard: Instant,
 }
 
@@ -61,18 +73,18 @@ pub(super) enum News {
     Old,
     /// Another update, and nothing has changed.
     Same,
-    /// The node's links have changed.
+    /// The node's links have changed, or it was restarted.
     Changed,
     /// The node is new.
     Newcomer,
-    /// The node is new and there is no room for it.
+    /// There is no room for it.
     Full,
 }
 
 impl Topology {
     /// A topology of one node.
     pub(super) fn new(us: NodeId) -> Topology {
-        Topology { us, peers: BTreeMap::new(), words: BTreeMap::new() }
+        Topology { us, peers: BTreeMap::new(), words: BTreeMap::new(), bytes: 0, room_made: None }
     }
 
     /// We have a link with `peer`.
@@ -89,6 +101,11 @@ impl Topology {
         }
     }
 
+    /// Which life of `node` spoke last.
+    pub(super) fn epoch(&self, node: &NodeId) -> Option<u64> {
+        self.words.get(node).map(|word| word.epoch)
+    }
+
     /// Our own links, as we announce them.
     pub(super) fn own_links(&self) -> BTreeMap<NodeId, f64> {
         self.peers.iter().map(|(peer, cost)| (peer.clone(), cost.value())).collect()
@@ -98,21 +115,28 @@ impl Topology {
     pub(super) fn hear(&mut self, update: &RoutingUpdate, now: Instant) -> News {
         let links = update.connections.clone().unwrap_or_default();
         let version = (update.epoch, update.sequence);
-        let full = self.words.len() >= NODES_MAX;
+        let weight = weight(&links);
+        let fits = |old: usize| self.bytes - old + weight <= BYTES_MAX;
+        let known = self.words.len();
         match self.words.get_mut(&update.node) {
             Some(word) if version <= (word.epoch, word.sequence) => News::Old,
+            Some(word) if !fits(word.weight) => News::Full,
             Some(word) => {
+                self.bytes = self.bytes - word.weight + weight;
+                let restarted = word.epoch != update.epoch;
                 (word.epoch, word.sequence, word.heard) = (update.epoch, update.sequence, now);
-                if word.links == links {
+                word.weight = weight;
+                if word.links == links && !restarted {
                     return News::Same;
                 }
                 word.links = links;
                 News::Changed
             }
-            None if full => News::Full,
+            None if known >= NODES_MAX || !fits(0) => News::Full,
             None => {
                 let (epoch, sequence) = version;
-                let word = Word { epoch, sequence, links, message: Bytes::new(), heard: now };
+                let word = Word { epoch, sequence, links, message: Bytes::new(), weight, heard: now };
+                self.bytes += weight;
                 self.words.insert(update.node.clone(), word);
                 News::Newcomer
             }
@@ -170,78 +194,33 @@ impl Topology {
 
     /// Forgets nodes that have been out of reach and silent for long; true if there were any.
     pub(super) fn expire(&mut self, reach: &RoutingTable, now: Instant) -> bool {
-        let before = self.words.len();
-        self.words.retain(|node, word| reach.contains_key(node) || now < word.heard + MEMORY);
-        self.words.len() != before
+        self.forget_silent(reach, now, MEMORY) > 0
     }
+
+    /// When all room is taken: forgets every node that is out of reach and did not speak just now, and says how many. A node
+    /// that is there is soon heard again, and names that somebody makes up are never in reach. `None` if that was done a
+    /// moment ago.
+    pub(super) fn make_room(&mut self, reach: &RoutingTable, now: Instant) -> Option<usize> {
+        if self.room_made.is_some_and(|last| now < last + ROOM_PAUSE) {
+            return None;
+        }
+        self.room_made = Some(now);
+        Some(self.forget_silent(reach, now, Duration::from_secs(1)))
+    }
+
+    fn forget_silent(&mut self, reach: &RoutingTable, now: Instant, silence: Duration) -> usize {
+        let before = self.words.len();
+        self.words.retain(|node, word| reach.contains_key(node) || now < word.heard + silence);
+        self.bytes = self.words.values().map(|word| word.weight).sum();
+        before - self.words.len()
+    }
+}
+
+/// About what a word takes in memory, in bytes: its links, and the message that lists them, in which a letter of a name
+/// may take six.
+fn weight(links: &BTreeMap<NodeId, f64>) -> usize {
+    512 + links.keys().map(|peer| 96 + 7 * peer.as_str().len()).sum::<usize>()
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn id(name: &str) -> NodeId {
-        NodeId::new(name).unwrap()
-    }
-
-    fn update(node: &str, epoch: u64, sequence: u64, links: &[&str]) -> RoutingUpdate {
-        RoutingUpdate {
-            node: id(node),
-            update_id: String::new(),
-            epoch,
-            sequence,
-            connections: Some(links.iter().map(|peer| (id(peer), 1.0)).collect()),
-            forwarding_node: id(node),
-            suspected_duplicate: 0,
-            offer: None,
-        }
-    }
-
-    #[test]
-    fn only_a_later_word_is_news() {
-        let (mut topology, now) = (Topology::new(id("a")), Instant::now());
-        assert_eq!(topology.hear(&update("b", 1, 5, &["c"]), now), News::Newcomer);
-        assert_eq!(topology.hear(&update("b", 1, 5, &[]), now), News::Old);
-        assert_eq!(topology.hear(&update("b", 1, 6, &["c"]), now), News::Same);
-        assert_eq!(topology.hear(&update("b", 2, 1, &[]), now), News::Changed);
-        assert_eq!(topology.hear(&update("b", 1, 9, &["c"]), now), News::Old);
-    }
-
-    #[test]
-    fn a_link_counts_when_both_ends_say_so() {
-        let (mut topology, now) = (Topology::new(id("a")), Instant::now());
-        topology.peer_up(id("b"), Cost::ONE);
-        topology.hear(&update("b", 1, 1, &["a", "c"]), now);
-        topology.hear(&update("c", 1, 1, &["b"]), now);
-        assert!(topology.costs()[&id("c")].contains_key(&id("b")));
-        topology.hear(&update("b", 1, 2, &["a"]), now);
-        assert!(topology.costs()[&id("c")].is_empty());
-    }
-
-    #[test]
-    fn an_accusation_makes_room_for_the_elder() {
-        let (mut topology, now) = (Topology::new(id("a")), Instant::now());
-        topology.hear(&update("b", 9, 1, &["c"]), now);
-        topology.hear_accusation(&RoutingUpdate { suspected_duplicate: 9, ..update("b", 3, 7, &[]) });
-        assert_eq!(topology.hear(&update("b", 3, 8, &["d"]), now), News::Changed);
-    }
-
-    #[test]
-    fn a_node_that_lists_us_without_a_link_has_met_our_twin() {
-        let (mut topology, now) = (Topology::new(id("a")), Instant::now());
-        topology.peer_up(id("b"), Cost::ONE);
-        topology.hear(&update("b", 1, 1, &["a"]), now);
-        assert!(!topology.has_twin());
-        topology.hear(&update("c", 1, 1, &["a"]), now);
-        assert!(topology.has_twin());
-    }
-
-    #[test]
-    fn a_node_out_of_reach_is_forgotten_in_time() {
-        let (mut topology, now) = (Topology::new(id("a")), Instant::now());
-        topology.hear(&update("b", 1, 1, &[]), now);
-        assert!(!topology.expire(&RoutingTable::new(), now));
-        assert!(topology.expire(&RoutingTable::new(), now + MEMORY));
-        assert_eq!(topology.costs().len(), 1);
-    }
-}
+mod tests;

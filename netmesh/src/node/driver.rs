@@ -15,7 +15,9 @@ use super::{
 };
 use crate::{
     id::NodeId,
-    logic::{Action, Call, Class, LinkConfig, LinkId, MeshStatus, ProbeId, ProbeResult, Problem, Router},
+    logic::{
+        Action, Call, Class, LinkConfig, LinkId, MeshStatus, ProbeId, ProbeResult, Problem, Route, Router,
+    },
 };
 
 /// Events that may wait. Readers of links wait when there are more, other senders drop theirs.
@@ -75,7 +77,7 @@ pub(crate) enum Question {
 }
 
 /// Next hop toward every node in reach.
-pub(crate) type Routes = Arc<BTreeMap<NodeId, NodeId>>;
+pub(crate) type Routes = Arc<BTreeMap<NodeId, Route>>;
 
 /// The owner of the router.
 pub(crate) struct Driver {
@@ -213,11 +215,11 @@ impl Driver {
 
     fn publish(&self) {
         self.plane.tables.store(self.router.tables());
-        let routes = self.router.status(now()).routes;
+        let reach = self.router.reach();
         self.routes.send_if_modified(|old| {
-            let changed = **old != routes;
+            let changed = *old != reach;
             if changed {
-                *old = Arc::new(routes);
+                *old = reach;
             }
             changed
         });

@@ -40,7 +40,7 @@ use self::{
 use crate::{
     backend::{Dialer, Listener, TransportInfo},
     id::{Address, BadNodeId, NodeId, ServiceName},
-    logic::{Call, LinkConfig, LinkId, MeshStatus, ProbeResult, Router, RouterConfig},
+    logic::{Call, LinkConfig, LinkId, MeshStatus, ProbeResult, Route, Router, RouterConfig},
     packet::{OpenError, PacketSocket},
     stream::{DialError, Kit, ServeError, Stream, StreamListener, StreamTls},
     tls,
@@ -96,9 +96,16 @@ struct Inner {
     stop: CancellationToken,
     /// The streams that have something to say at the end.
     streams: TaskTracker,
-    backends: Mutex<BTreeMap<BackendId, CancellationToken>>,
+    backends: Mutex<BTreeMap<BackendId, Backend>>,
     backends_made: AtomicU64,
     kit: Kit,
+}
+
+/// A listener or dialer that runs.
+struct Backend {
+    cancel: CancellationToken,
+    /// Cancelled when its task has ended.
+    ended: CancellationToken,
 }
 
 impl Node {
@@ -149,22 +156,21 @@ impl Node {
 
     /// Accepts neighbours from `listener`, with `link` for each.
     pub fn add_listener(&self, listener: Box<dyn Listener>, link: LinkConfig) -> BackendId {
-        let (id, cancel) = self.new_backend();
-        tokio::spawn(keep_accepting(self.inner.plane.clone(), listener, link, cancel));
-        id
+        self.spawn_backend(|plane, cancel| keep_accepting(plane, listener, link, cancel))
     }
 
     /// Calls a neighbour, and with `redial` again whenever the link is lost or cannot be made.
     pub fn add_dialer(&self, dialer: Box<dyn Dialer>, link: LinkConfig, redial: bool) -> BackendId {
-        let (id, cancel) = self.new_backend();
-        tokio::spawn(keep_dialing(self.inner.plane.clone(), dialer, link, redial, cancel));
-        id
+        self.spawn_backend(|plane, cancel| keep_dialing(plane, dialer, link, redial, cancel))
     }
 
-    /// Ends a listener or dialer and closes its links. Does nothing when it has been removed already.
-    pub fn remove_backend(&self, id: BackendId) {
-        if let Some(cancel) = self.backends().remove(&id) {
-            cancel.cancel();
+    /// Ends a listener or dialer and closes its links; returns when it accepts and calls nobody any more, which is
+    /// soon. Does nothing when it has been removed already.
+    pub async fn remove_backend(&self, id: BackendId) {
+        let removed = self.backends().remove(&id);
+        if let Some(backend) = removed {
+            backend.cancel.cancel();
+            backend.ended.cancelled().await;
         }
     }
 
@@ -201,8 +207,8 @@ impl Node {
         self.inner.plane.links.load().iter().map(|(id, link)| (*id, link.info.clone())).collect()
     }
 
-    /// Next hop toward every node in reach; wakes on every change.
-    pub fn routes(&self) -> watch::Receiver<Arc<BTreeMap<NodeId, NodeId>>> {
+    /// The way to every node in reach; wakes on every change, also when a node was restarted.
+    pub fn routes(&self) -> watch::Receiver<Arc<BTreeMap<NodeId, Route>>> {
         self.inner.routes.clone()
     }
 
@@ -313,14 +319,22 @@ impl Node {
         }
     }
 
-    fn new_backend(&self) -> (BackendId, CancellationToken) {
+    fn spawn_backend<F>(&self, run: impl FnOnce(Arc<Plane>, CancellationToken) -> F) -> BackendId
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
         let id = BackendId(self.inner.backends_made.fetch_add(1, Ordering::Relaxed));
-        let cancel = self.inner.unlinking.child_token();
-        self.backends().insert(id, cancel.clone());
-        (id, cancel)
+        let backend = Backend { cancel: self.inner.unlinking.child_token(), ended: CancellationToken::new() };
+        let (task, ended) = (run(self.inner.plane.clone(), backend.cancel.clone()), backend.ended.clone());
+        self.backends().insert(id, backend);
+        tokio::spawn(async move {
+            let _ended = ended.drop_guard(); // dropped after the task, and with it the socket, is gone
+            task.await;
+        });
+        id
     }
 
-    fn backends(&self) -> MutexGuard<'_, BTreeMap<BackendId, CancellationToken>> {
+    fn backends(&self) -> MutexGuard<'_, BTreeMap<BackendId, Backend>> {
         // A map of tokens is valid whoever panicked.
         self.inner.backends.lock().unwrap_or_else(PoisonError::into_inner)
     }

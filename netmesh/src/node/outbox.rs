@@ -11,6 +11,7 @@ use std::{
 };
 
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
 use crate::wire::frame;
 
@@ -29,6 +30,8 @@ pub(crate) struct Outbox {
     control_ready: Notify,
     /// Wakes the task that writes data alone.
     data_ready: Notify,
+    /// Cancelled when it was closed.
+    closing: CancellationToken,
 }
 
 #[derive(Debug, Default)]
@@ -111,8 +114,14 @@ impl Outbox {
         let parked = std::mem::take(&mut state.parked);
         drop(state);
         parked.into_iter().for_each(Waker::wake);
+        self.closing.cancel();
         self.control_ready.notify_one();
         self.data_ready.notify_one();
+    }
+
+    /// Returns when it was closed.
+    pub(crate) async fn closed(&self) {
+        self.closing.cancelled().await;
     }
 
     /// Waits for frames of `share` and swaps them into `out`, which must be empty. False when there will be no more.

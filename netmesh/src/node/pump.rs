@@ -5,9 +5,9 @@
 //! channel ◄─ writer ◄─ this link's outbox
 //! ```
 //!
-//! A link ends when a reader or a writer fails, when the neighbour has ended every channel, when it is cut, or some time
-//! after its outbox was closed: then what waits is written, the channels are shut down, and the neighbour gets a moment to
-//! read to the end.
+//! A link ends when a reader or a writer fails, when the neighbour has ended every channel or takes nothing for too long,
+//! when it is cut, or some time after its outbox was closed: then what waits is written, the channels are shut down, and
+//! the neighbour gets a moment to read to the end.
 
 use std::{io, sync::Arc, time::Duration};
 
@@ -25,6 +25,7 @@ use super::{
 };
 use crate::{
     backend::{Channel, Transport},
+    logic::IDLE_LIMIT,
     wire::frame::Deframer,
 };
 
@@ -36,6 +37,13 @@ const KEPT_BYTES: usize = 512 * 1024;
 
 /// How long the neighbour may take to read to the end after we have shut the channels down.
 const LINGER: Duration = Duration::from_millis(500);
+
+/// How long what waits may take to be written after the outbox was closed. A neighbour that has vanished in the middle of
+/// a transfer takes nothing, and the system would go on for a quarter of an hour; until the link is down nobody redials.
+const FAREWELL_LIMIT: Duration = Duration::from_secs(2);
+
+/// How long a neighbour may take nothing at all while something waits. As long as it may say nothing.
+const STALL_LIMIT: Duration = IDLE_LIMIT;
 
 /// Runs a link to its end and tells the driver.
 pub(crate) async fn run(plane: Arc<Plane>, link: Arc<Link>, transport: Transport) {
@@ -53,6 +61,7 @@ pub(crate) async fn run(plane: Arc<Plane>, link: Arc<Link>, transport: Transport
     }
     let ending = tokio::select! {
         () = link.cut.cancelled() => Ok(()),
+        () = farewell_is_over(&link) => Ok(()),
         result = all(&mut readers) => result,
         result = all(&mut writers) => match result {
             Ok(()) => {
@@ -76,6 +85,11 @@ pub(crate) async fn run(plane: Arc<Plane>, link: Arc<Link>, transport: Transport
     link.down.cancel();
     // The driver is gone only when the whole node is.
     let _ = plane.events.send(Event::LinkDown { link: link.id }).await;
+}
+
+async fn farewell_is_over(link: &Link) {
+    link.outbox.closed().await;
+    tokio::time::sleep(FAREWELL_LIMIT).await;
 }
 
 /// Waits for every task of `set`, or for the first that fails.
@@ -113,10 +127,22 @@ async fn write(
 ) -> io::Result<()> {
     let mut frames = Vec::new();
     while link.outbox.take(share, &mut frames).await {
-        writer.write_all(&frames).await?;
-        writer.flush().await?;
+        let mut left = &frames[..];
+        while !left.is_empty() {
+            let written = timeout(STALL_LIMIT, writer.write(left)).await.map_err(|_| stalled())??;
+            if written == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+            left = &left[written..];
+        }
+        timeout(STALL_LIMIT, writer.flush()).await.map_err(|_| stalled())??;
         frames.clear();
         frames.shrink_to(KEPT_BYTES);
     }
     writer.shutdown().await
+}
+
+fn stalled() -> io::Error {
+    let text = format!("the neighbour has taken nothing for {} s", STALL_LIMIT.as_secs());
+    io::Error::new(io::ErrorKind::TimedOut, text)
 }

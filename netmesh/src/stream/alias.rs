@@ -1,71 +1,34 @@
 //! A made-up IPv6 address for each mesh address, and back.
 //!
-//! QUIC knows its peers by socket address. Ours is stable for the life of the node, and never leaves it:
+//! QUIC knows its peers by socket address, and compares these whole. Ours hold a mesh address whole, so nothing need be
+//! remembered or forgotten. They never leave the node:
 //!
 //! ```text
-//! fd6e:6d00 | node, numbered as met, 32 bits | service, 64 bits     port 1
+//! fd6e:6d00 | node, first half of its hash | service, 64 bits    port 1    scope: node, second half
 //! ```
 
-use std::{
-    collections::HashMap,
-    net::{Ipv6Addr, SocketAddr, SocketAddrV6},
-    sync::{Mutex, MutexGuard, PoisonError},
-};
+use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6};
 
 use crate::id::{NodeHash, ServiceName};
-
-/// Nodes that can be numbered. The mesh tells of fewer; this bounds what forged datagrams can take.
-const NODES_MAX: usize = 1 << 16;
 
 /// Makes the first 32 bits of an address: unique local, and not assigned by anybody else here.
 const PREFIX: u32 = 0xfd6e_6d00;
 
-/// The numbers of the nodes that have been met.
-#[derive(Debug, Default)]
-pub(crate) struct Aliases {
-    known: Mutex<Known>,
+/// The address that stands for a service on a node.
+pub(crate) fn alias(node: NodeHash, service: ServiceName) -> SocketAddr {
+    let bits = u128::from(PREFIX) << 96
+        | u128::from(node.0 >> 32) << 64
+        | u128::from(u64::from_be_bytes(service.to_wire()));
+    // Port 0 would be refused.
+    SocketAddrV6::new(Ipv6Addr::from_bits(bits), 1, 0, node.0 as u32).into()
 }
 
-#[derive(Debug, Default)]
-struct Known {
-    numbers: HashMap<NodeHash, u32>,
-    nodes: Vec<NodeHash>,
-}
-
-impl Aliases {
-    /// The address that stands for a service on a node. `None` when too many nodes have been met.
-    pub(crate) fn alias(&self, node: NodeHash, service: ServiceName) -> Option<SocketAddr> {
-        let mut known = self.lock();
-        let number = match known.numbers.get(&node) {
-            Some(number) => *number,
-            None if known.nodes.len() == NODES_MAX => return None,
-            None => {
-                let number = known.nodes.len() as u32;
-                known.nodes.push(node);
-                known.numbers.insert(node, number);
-                number
-            }
-        };
-        let bits = u128::from(PREFIX) << 96
-            | u128::from(number) << 64
-            | u128::from(u64::from_be_bytes(service.to_wire()));
-        // Port 0 would be refused.
-        Some(SocketAddrV6::new(Ipv6Addr::from_bits(bits), 1, 0, 0).into())
-    }
-
-    /// What an address stands for; `None` if it was not made here.
-    pub(crate) fn resolve(&self, alias: SocketAddr) -> Option<(NodeHash, ServiceName)> {
-        let SocketAddr::V6(alias) = alias else { return None };
-        let bits = alias.ip().to_bits();
-        let number = (bits >> 64) as u32;
-        let node = *self.lock().nodes.get(number as usize)?;
-        ((bits >> 96) as u32 == PREFIX).then_some((node, ServiceName::from_wire((bits as u64).to_be_bytes())))
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Known> {
-        // Nothing under this lock can panic between the two inserts.
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+/// What an address stands for; `None` if it was not made here.
+pub(crate) fn resolve(alias: SocketAddr) -> Option<(NodeHash, ServiceName)> {
+    let SocketAddr::V6(alias) = alias else { return None };
+    let bits = alias.ip().to_bits();
+    let node = NodeHash(u64::from((bits >> 64) as u32) << 32 | u64::from(alias.scope_id()));
+    ((bits >> 96) as u32 == PREFIX).then_some((node, ServiceName::from_wire((bits as u64).to_be_bytes())))
 }
 
 #[cfg(test)]
@@ -73,22 +36,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_alias_leads_back_to_its_address_and_stays_the_same() {
-        let aliases = Aliases::default();
-        for (node, service) in [("a", "control"), ("b", "control"), ("a", "x"), ("a", "")] {
+    fn an_alias_leads_back_to_its_address_and_no_other() {
+        let mut seen = std::collections::HashSet::new();
+        for (node, service) in
+            [("a", "control"), ("b", "control"), ("a", "x"), ("a", ""), ("nœud", "12345678")]
+        {
             let (node, service) = (NodeHash::of(node), ServiceName::new(service).unwrap());
-            let alias = aliases.alias(node, service).unwrap();
-            assert_eq!(aliases.resolve(alias), Some((node, service)));
-            assert_eq!(aliases.alias(node, service), Some(alias));
+            assert_eq!(resolve(alias(node, service)), Some((node, service)));
+            assert!(seen.insert(alias(node, service)));
         }
-        assert_eq!(aliases.resolve("[fd6e:6d00:0:9::1]:1".parse().unwrap()), None);
-        assert_eq!(aliases.resolve("127.0.0.1:1".parse().unwrap()), None);
-    }
-
-    #[test]
-    fn forged_names_take_a_bounded_amount_of_memory() {
-        let aliases = Aliases::default();
-        let made = (0..NODES_MAX as u64 + 5).filter_map(|n| aliases.alias(NodeHash(n), ServiceName::CONTROL));
-        assert_eq!(made.count(), NODES_MAX);
+        let near = NodeHash(NodeHash::of("a").0 ^ 1);
+        assert!(seen.insert(alias(near, ServiceName::CONTROL)), "the second half of a hash counts too");
+        assert_eq!(resolve("[fd6e:6d01:0:9::1]:1".parse().unwrap()), None);
+        assert_eq!(resolve("127.0.0.1:1".parse().unwrap()), None);
     }
 }

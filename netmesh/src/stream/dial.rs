@@ -3,9 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use quinn::{Connection, ConnectionError, Endpoint, TokioRuntime, VarInt};
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep_until, timeout};
 
-use super::{CODE_FAILED, OPENING, Stream, StreamTls, listen::LAST_WORDS, socket::MeshSocket};
+use super::{CODE_FAILED, OPENING, Stream, StreamTls, alias::alias, listen::LAST_WORDS, socket::MeshSocket};
 use crate::{
     id::{Address, NodeId},
     logic::Problem,
@@ -15,6 +15,9 @@ use crate::{
 
 /// A handshake that takes longer is given up.
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(15);
+
+/// How long a peer that seems to have been restarted may take to show that it still knows the connection.
+const PROOF_LIMIT: Duration = Duration::from_secs(2);
 
 /// Why a stream could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -72,15 +75,15 @@ pub(crate) async fn dial(node: &Node, to: &Address, _: StreamTls) -> Result<Stre
         return Err(DialError::NoRoute { to: to.node.clone() });
     }
     let packets = node.open(None).map_err(|OpenError::Taken(name)| local(format!("{name} is taken")))?;
-    let too_many = || local("too many nodes have been met".to_owned());
-    let socket = MeshSocket::new(packets).ok_or_else(too_many)?;
-    let alias = node.kit().aliases.alias(peer, to.service).ok_or_else(too_many)?;
+    let socket = MeshSocket::new(packets);
     let config = node.kit().endpoint().map_err(local)?;
     let client = node.kit().client(peer).map_err(local)?;
     let endpoint = Endpoint::new_with_abstract_socket(config, None, socket.clone(), Arc::new(TokioRuntime))
         .map_err(|e| local(e.to_string()))?;
     // The name is not sent and not checked.
-    let connecting = endpoint.connect_with(client, alias, "netmesh").map_err(|e| local(e.to_string()))?;
+    let connecting = endpoint
+        .connect_with(client, alias(peer, to.service), "netmesh")
+        .map_err(|e| local(e.to_string()))?;
     let connected = tokio::select! {
         connected = timeout(HANDSHAKE_LIMIT, connecting) => connected,
         () = service_unknown(&socket, to) => return Err(DialError::ServiceUnknown { to: to.clone() }),
@@ -115,7 +118,10 @@ async fn watch_over(
     connection: Connection,
 ) {
     let mut routes = node.routes();
-    let mut next_hop = routes.borrow_and_update().get(&peer.node).cloned();
+    let mut route = routes.borrow_and_update().get(&peer.node).cloned();
+    let mut life = route.as_ref().and_then(|route| route.epoch);
+    // Set while the peer, which seems to have been restarted, has yet to answer on this connection.
+    let mut proof: Option<(u64, Instant)> = None;
     loop {
         tokio::select! {
             _ = connection.closed() => break,
@@ -134,14 +140,35 @@ async fn watch_over(
                     break;
                 }
                 let now = routes.borrow_and_update().get(&peer.node).cloned();
-                if now.is_some() && now != next_hop {
+                if now.is_some() && now != route {
                     rebind(&endpoint, &socket);
                 }
-                next_hop = now;
+                let epoch = now.as_ref().and_then(|route| route.epoch);
+                if epoch.zip(life).is_some_and(|(now, before)| now != before) {
+                    proof = Some((heard(&connection), Instant::now() + PROOF_LIMIT));
+                }
+                life = epoch.or(life);
+                route = now;
+            }
+            () = sleep_until(proof.map_or_else(far_off, |(_, end)| end)), if proof.is_some() => {
+                if proof.is_some_and(|(before, _)| heard(&connection) == before) {
+                    connection.close(VarInt::from_u32(CODE_FAILED), b"the peer was restarted");
+                    break;
+                }
+                proof = None;
             }
         }
     }
     endpoint.wait_idle().await;
+}
+
+/// How many datagrams have come on a connection.
+fn heard(connection: &Connection) -> u64 {
+    connection.stats().udp_rx.datagrams
+}
+
+fn far_off() -> Instant {
+    Instant::now() + PROOF_LIMIT
 }
 
 /// Makes an endpoint try again at once what it has been repeating ever more slowly while there was no way.

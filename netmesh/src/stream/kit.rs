@@ -12,10 +12,7 @@ use quinn::{
     crypto::rustls::{HandshakeData, QuicClientConfig, QuicServerConfig},
 };
 
-use super::{
-    alias::Aliases,
-    sni::{AnyName, restoring},
-};
+use super::sni::{AnyName, restoring};
 use crate::{
     id::NodeHash,
     tls::{self, AcceptSelfSigned, SelfSigned},
@@ -47,8 +44,6 @@ const PEERS_MAX: usize = 4_096;
 
 /// What the streams of one node share.
 pub(crate) struct Kit {
-    /// A made-up socket address for each mesh address.
-    pub(crate) aliases: Aliases,
     configs: Result<Configs, String>,
     /// Peers that have said how they speak, in an earlier handshake.
     kinds: Mutex<BTreeMap<NodeHash, Kind>>,
@@ -77,7 +72,7 @@ struct PerKind<T> {
 impl Kit {
     /// Makes the certificate and all settings. What fails here is told to whoever wants a stream.
     pub(crate) fn new() -> Kit {
-        Kit { aliases: Aliases::default(), configs: Configs::new(), kinds: Mutex::default() }
+        Kit { configs: Configs::new(), kinds: Mutex::default() }
     }
 
     /// Settings of an endpoint.

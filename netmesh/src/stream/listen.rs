@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use quinn::{Connection, Endpoint, Incoming, TokioRuntime, VarInt};
 use tokio::{sync::mpsc, task::JoinSet, time::timeout};
 
-use super::{CODE_FAILED, OPENING, Stream, StreamTls, dial::rebind, socket::MeshSocket};
+use super::{CODE_FAILED, OPENING, Stream, StreamTls, alias::resolve, dial::rebind, socket::MeshSocket};
 use crate::{
     id::{Address, NodeId, ServiceName},
     logic::Problem,
@@ -65,8 +65,7 @@ impl StreamListener {
         let config = node.kit().endpoint().map_err(local)?;
         let server = node.kit().server(None).map_err(local)?;
         let packets = node.open(Some(service))?;
-        let socket =
-            MeshSocket::new(packets).ok_or_else(|| local("too many nodes have been met".to_owned()))?;
+        let socket = MeshSocket::new(packets);
         let runtime = Arc::new(TokioRuntime);
         let server = server.as_ref().clone();
         let endpoint = Endpoint::new_with_abstract_socket(config, Some(server), socket.clone(), runtime)
@@ -188,7 +187,7 @@ async fn converse(
     incoming: Incoming,
     out: mpsc::Sender<Stream>,
 ) -> Option<(Address, Connection)> {
-    let (hash, service) = node.kit().aliases.resolve(incoming.remote_address())?;
+    let (hash, service) = resolve(incoming.remote_address())?;
     // A caller whose node nobody has told us of could not be answered.
     let peer = Address { node: node.plane().tables.load().name(hash)?.clone(), service };
     let config = node.kit().server(Some(hash)).ok()?;
@@ -227,4 +226,40 @@ async fn opened(connection: &Connection) -> Result<(quinn::SendStream, quinn::Re
     let mut first = [0];
     recv.read_exact(&mut first).await.map_err(|error| format!("Read Error: {error}"))?;
     if first == [OPENING] { Ok((send, recv)) } else { Err("Read Data Error".to_owned()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use quinn::ConnectionError;
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::{NodeConfig, backend::memory, logic::IDLE_LIMIT, stream::alias::alias};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_caller_that_opens_no_stream_is_sent_away_after_a_minute() {
+        let [a, b] = ["a", "b"].map(|name| {
+            Node::start(NodeConfig { id: NodeId::new(name).unwrap(), epoch: 1, idle_limit: IDLE_LIMIT })
+        });
+        let (dialer, listener) = memory::pair();
+        b.add_listener(Box::new(listener), Default::default());
+        a.add_dialer(Box::new(dialer), Default::default(), true);
+        a.routes().wait_for(|routes| routes.contains_key("b")).await.unwrap();
+        b.routes().wait_for(|routes| routes.contains_key("a")).await.unwrap();
+        let _listener = b.serve(ServiceName::CONTROL, StreamTls::Insecure, None).await.unwrap();
+
+        let socket = MeshSocket::new(a.open(None).unwrap());
+        let config = a.kit().endpoint().unwrap();
+        let endpoint =
+            Endpoint::new_with_abstract_socket(config, None, socket, Arc::new(TokioRuntime)).unwrap();
+        let client = a.kit().client(b.plane().hash).unwrap();
+        let to = alias(b.plane().hash, ServiceName::CONTROL);
+        let connection = endpoint.connect_with(client, to, "netmesh").unwrap().await.unwrap();
+        let start = Instant::now();
+        let ConnectionError::ApplicationClosed(close) = connection.closed().await else {
+            panic!("it should have been closed for a reason");
+        };
+        assert_eq!((close.error_code, &close.reason[..]), (VarInt::from_u32(500), &b"Accept Timeout"[..]));
+        assert_eq!(start.elapsed().as_secs(), STREAM_LIMIT.as_secs());
+    }
 }

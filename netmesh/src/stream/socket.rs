@@ -22,6 +22,7 @@ use quinn::{
     udp::{RecvMeta, Transmit},
 };
 
+use super::alias::{alias, resolve};
 use crate::{id::ServiceName, logic::HOPS_MAX, node::Sent, packet::PacketSocket, wire::Header};
 
 /// Packets that quinn may hand over at once.
@@ -36,11 +37,10 @@ pub(crate) struct MeshSocket {
 }
 
 impl MeshSocket {
-    /// Takes the service over. `None` when its address has no alias, because too many nodes have been met.
-    pub(crate) fn new(packets: PacketSocket) -> Option<Arc<MeshSocket>> {
-        let node = packets.node();
-        let local = node.kit().aliases.alias(node.plane().hash, packets.service())?;
-        Some(Arc::new(MeshSocket { packets, local, room: Arc::default(), pollers: AtomicU64::new(0) }))
+    /// Takes the service over.
+    pub(crate) fn new(packets: PacketSocket) -> Arc<MeshSocket> {
+        let local = alias(packets.node().plane().hash, packets.service());
+        Arc::new(MeshSocket { packets, local, room: Arc::default(), pollers: AtomicU64::new(0) })
     }
 
     /// The service under it.
@@ -57,7 +57,7 @@ impl AsyncUdpSocket for MeshSocket {
 
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
         let node = self.packets.node();
-        let Some((to, to_service)) = node.kit().aliases.resolve(transmit.destination) else { return Ok(()) };
+        let Some((to, to_service)) = resolve(transmit.destination) else { return Ok(()) };
         let header = Header {
             hops: HOPS_MAX,
             from: node.plane().hash,
@@ -83,17 +83,15 @@ impl AsyncUdpSocket for MeshSocket {
         bufs: &mut [IoSliceMut<'_>],
         meta: &mut [RecvMeta],
     ) -> Poll<io::Result<usize>> {
-        let aliases = &self.packets.node().kit().aliases;
         let mut filled = 0;
         let room = bufs.len().min(meta.len());
         let ready = self.packets.inbox().poll_packets(cx, |packet| {
             if filled == room {
                 return false;
             }
-            // What has no alias, or does not fit, is lost like any packet.
-            let alias = aliases.alias(packet.from_hash, packet.from_service);
-            let slot = bufs[filled].get_mut(..packet.payload.len());
-            if let (Some(addr), Some(slot)) = (alias, slot) {
+            // What does not fit is lost like any packet.
+            if let Some(slot) = bufs[filled].get_mut(..packet.payload.len()) {
+                let addr = alias(packet.from_hash, packet.from_service);
                 slot.copy_from_slice(&packet.payload);
                 let len = slot.len();
                 meta[filled] = RecvMeta { addr, len, stride: len.max(1), ecn: None, dst_ip: None };

@@ -286,6 +286,13 @@ mod tests {
     }
 
     #[test]
+    fn a_cost_reads_to_the_last_bit() {
+        let text = r#"{"NodeID":"a","ForwardingNode":"a","Connections":{"b":184467440737095480000}}"#;
+        let update = RoutingUpdate::decode(&[b"\x01", text.as_bytes()].concat()).unwrap();
+        assert_eq!(update.connections.unwrap()["b"].to_bits(), 184_467_440_737_095_480_000_f64.to_bits());
+    }
+
+    #[test]
     fn an_update_reads_as_go_would_read_it() {
         let read = |text: &str| RoutingUpdate::decode(&[b"\x01", text.as_bytes()].concat());
         let update = read(

@@ -6,17 +6,14 @@
 use std::{collections::BTreeMap, io, sync::Arc};
 
 use super::{
-    Inner, UnitHandle, WorkType,
+    EngineConfig, Inner, UnitHandle, WorkType,
     handle::{blocking, settle_if_ended},
 };
 use crate::{
-    logic::{
-        recovery::Supervisor,
-        split::split,
-        state::{Event, Note},
-    },
+    logic::{recovery::Supervisor, split::split, state::Event},
     runner::{command, launch::Launch, process::PidFd},
     store::{
+        events::Happened,
         notice::Subscription,
         status::{self, StepError},
     },
@@ -35,7 +32,7 @@ impl Inner {
     /// Starts a supervisor for a unit that is ready. A unit that cannot be started has failed afterwards. Blocks.
     pub(super) fn launch(&self, unit: &UnitHandle) -> Option<PidFd> {
         let of = self.types.get(&unit.current().work_type);
-        let started = match of.map(|of| prepare(&self.config.node, of, unit)) {
+        let started = match of.map(|of| prepare(&self.config, of, unit)) {
             None => Err(format!("unknown work type {}", unit.current().work_type)),
             Some(Err(why)) => Err(why),
             Some(Ok(launch)) => {
@@ -44,7 +41,7 @@ impl Inner {
                     .map_err(|error| format!("cannot start the supervisor {}: {error}", program.display()))
             }
         };
-        started.map_err(|why| self.fail(unit, &Event::StartFailed { why })).ok()
+        started.map_err(|why| self.fail(unit, why)).ok()
     }
 
     /// Looks after a unit, whose supervisor this is, until nothing of it runs any more.
@@ -76,10 +73,20 @@ impl Inner {
         });
     }
 
-    /// Ends a unit for a reason that this node found. One that has ended already stays as it is.
-    pub(super) fn fail(&self, unit: &UnitHandle, event: &Event) {
-        if let Err(StepError::Io(error)) = unit.take_step(event) {
-            tracing::error!(unit = %unit.id(), %error, "cannot record that the unit failed; the next start will");
+    /// Ends a unit that could not be started. One that has ended already stays as it is.
+    fn fail(&self, unit: &UnitHandle, why: String) {
+        let ended = match unit.refresh() {
+            // Its supervisor got that far before it was killed.
+            Ok(now) if now.state == State::Running => self.after(unit).map(drop),
+            _ => match unit.take_step(&Event::StartFailed { why: why.clone() }) {
+                Err(StepError::Io(error)) => Err(error),
+                Ok(_) | Err(StepError::NotNow(_)) => Ok(()),
+            },
+        };
+        if let Err(error) = ended
+            && unit.dir().path().exists()
+        {
+            unit.show_failed(Outcome::StartFailed, &format!("{why}; and that cannot be recorded: {error}"));
         }
         settle_if_ended(unit);
     }
@@ -179,15 +186,18 @@ fn end_go_unit(locked: &mut status::Locked<'_>, canceled: bool) -> io::Result<()
     let mut ended = now;
     (ended.state, ended.outcome, ended.detail) = (state, Some(outcome), detail.to_owned());
     (ended.phase, ended.extra_data, ended.ended_at) = (None, Extra::None, Some(rfc3339(at)));
-    locked.record(name, ended, Note::default(), at)
+    locked.record(Happened { name, ..Happened::default() }, ended, at)
 }
 
 /// What a unit's supervisor is to run.
-fn prepare(node: &str, of: &WorkType, unit: &UnitHandle) -> Result<Launch, String> {
+fn prepare(config: &EngineConfig, of: &WorkType, unit: &UnitHandle) -> Result<Launch, String> {
     let arguments = unit.spec().arguments.as_deref().unwrap_or(&of.params);
     let mut argv = vec![of.command.clone()];
     argv.extend(split(arguments).map_err(|error| error.to_string())?);
-    let env = [("NETMESH_NODE", node.to_owned()), ("NETMESH_UNIT", unit.id().to_string())];
+    let env = [("NETMESH_NODE", config.node.clone()), ("NETMESH_UNIT", unit.id().to_string())];
     let env: BTreeMap<_, _> = env.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-    Ok(Launch::new(argv, unit.spec().stderr.unwrap_or_default(), env))
+    let stderr = unit.spec().stderr.unwrap_or_default();
+    let mut launch = Launch::new(argv, stderr, env);
+    launch.open_files = config.open_files;
+    Ok(launch)
 }

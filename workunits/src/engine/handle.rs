@@ -15,7 +15,7 @@ use crate::{
         Spec, UnitDir,
         status::{self, StepError},
     },
-    unit::{State, Unit, UnitId},
+    unit::{Outcome, State, Unit, UnitId},
 };
 
 /// One unit: its files, its newest status, and the door through which its status changes.
@@ -130,6 +130,15 @@ impl UnitHandle {
         Ok(self.publish(unit))
     }
 
+    /// Shows that the unit has failed although its files cannot be made to say so.
+    pub(super) fn show_failed(&self, outcome: Outcome, why: &str) {
+        tracing::error!(unit = %self.id(), why, "cannot record that the unit failed; the next start will");
+        let mut failed = Unit::clone(&self.current());
+        (failed.state, failed.outcome, failed.detail) = (State::Failed, Some(outcome), why.to_owned());
+        failed.phase = None;
+        self.publish(failed);
+    }
+
     /// Says that nobody will add to the output any more.
     pub(super) fn settle(&self, settled: bool) {
         self.shared.life.send_modify(|life| life.settled = settled);
@@ -160,7 +169,8 @@ impl UnitHandle {
                 state if state.is_terminal() => "unit ended",
                 _ => "unit waits",
             };
-            tracing::info!(unit = %self.id(), work_type = unit.work_type, state = unit.state.name(), detail = unit.detail, "{what}");
+            let outcome = unit.outcome.map(tracing::field::display);
+            tracing::info!(unit = %self.id(), work_type = unit.work_type, state = unit.state.name(), outcome, detail = unit.detail, "{what}");
         }
         unit
     }

@@ -1,6 +1,6 @@
 //! How the engine reaches other nodes. The program implements it with its mesh, tests with pipes.
 
-use std::{collections::BTreeSet, future::Future, pin::Pin, sync::Arc};
+use std::{collections::BTreeMap, future::Future, pin::Pin, sync::Arc};
 
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -14,7 +14,7 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 pub trait AsyncReadWrite: AsyncRead + AsyncWrite {}
 impl<T: AsyncRead + AsyncWrite> AsyncReadWrite for T {}
 
-/// A control conversation with another node, before its greeting was read.
+/// A control conversation with another node, its greeting read.
 pub type Conversation = Box<dyn AsyncReadWrite + Send + Unpin>;
 
 /// Why another node's control service could not be reached.
@@ -28,6 +28,9 @@ pub enum DialFailed {
     Tls(String),
 }
 
+/// Nodes in reach, each with the number of its life if that is known: another number means that it was restarted.
+pub type Reach = BTreeMap<String, Option<u64>>;
+
 /// How the engine reaches other nodes.
 pub trait Mesh: Send + Sync + 'static {
     /// Opens a conversation with the control service of `node`, through the TLS client profile of that name, if any.
@@ -38,5 +41,5 @@ pub trait Mesh: Send + Sync + 'static {
     ) -> BoxFuture<'a, Result<Conversation, DialFailed>>;
 
     /// The nodes in reach, this one not among them; wakes on every change.
-    fn reach(&self) -> watch::Receiver<Arc<BTreeSet<String>>>;
+    fn reach(&self) -> watch::Receiver<Arc<Reach>>;
 }

@@ -14,6 +14,7 @@ mod watch;
 use std::{
     collections::BTreeMap,
     fs::File,
+    io,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::SystemTime,
@@ -27,7 +28,7 @@ pub use self::{
     access::{Caller, Way},
     error::{OpenError, WorkError},
     handle::{Life, UnitHandle},
-    mesh::{AsyncReadWrite, BoxFuture, Conversation, DialFailed, Mesh},
+    mesh::{AsyncReadWrite, BoxFuture, Conversation, DialFailed, Mesh, Reach},
     upload::Upload,
     watch::{Frame, Watch},
 };
@@ -62,6 +63,9 @@ pub struct EngineConfig {
     pub verification: Option<PathBuf>,
     /// Random, new at each start of the daemon.
     pub incarnation: String,
+    /// How many files a command may open, where that is not what this process may
+    /// ([`raise`](crate::runner::open_files::raise)).
+    pub open_files: Option<u64>,
 }
 
 /// Something that may be run here.
@@ -192,9 +196,7 @@ impl Engine {
         let entry = self.inner.entry(id)?;
         self.inner.authorize_unit(&entry.handle, signature, caller)?;
         if runs_elsewhere(&entry.handle) {
-            if let Some(request) = request_of(&entry.handle) {
-                self.inner.remember_released(request)?;
-            }
+            self.inner.remember_released(&entry.handle, force)?;
             return self.inner.order(&entry.handle, |reply| Order::Release { force, reply }).await;
         }
         self.inner.release_here(entry.handle, force).await?;
@@ -253,22 +255,23 @@ impl Inner {
 
     async fn release_here(&self, handle: UnitHandle, force: bool) -> Result<(), WorkError> {
         let path = handle.dir().path().to_owned();
-        if let Some(request) = request_of(&handle) {
-            self.remember_released(request)?;
-        }
+        self.remember_released(&handle, force)?;
         let dir = handle.dir().clone();
         let marked = handle::blocking(move || dir.mark_released()).await;
         let canceled = match marked {
             Ok(()) => self.cancel_here(handle.clone()).await,
             Err(error) => Err(WorkError::io("cannot mark as released", &path)(error)),
         };
-        if !force {
+        // The unit's driver acts on the mark too: where it was faster, the directory is gone and all is done.
+        if !force && path.exists() {
             canceled?;
         }
         // What still runs is removed by its driver, here or after a restart, when its last process has ended.
         if handle.current().state.is_terminal() {
             match handle.remove().await {
-                Err(error) if !force => return Err(WorkError::io("cannot remove", path)(error)),
+                Err(error) if !force && path.exists() => {
+                    return Err(WorkError::io("cannot remove", path)(error));
+                }
                 _ => {}
             }
         }
@@ -276,10 +279,24 @@ impl Inner {
         Ok(())
     }
 
-    fn remember_released(&self, request: Request) -> Result<(), WorkError> {
-        lock(&self.released)
-            .remember(request, SystemTime::now())
-            .map_err(WorkError::io("cannot remember a release in", &self.config.state_dir))
+    /// Remembers that the request of a unit was released, so that it does not run again when it comes late.
+    fn remember_released(&self, unit: &UnitHandle, force: bool) -> Result<(), WorkError> {
+        let Some(request) = request_of(unit) else { return Ok(()) };
+        let remember = || lock(&self.released).remember(request.clone(), SystemTime::now());
+        let remembered = remember().or_else(|error| match unit.current().state.is_terminal() {
+            // Releasing is how room is made on a full disk: what is to go makes room for the memory of it.
+            true if error.kind() == io::ErrorKind::StorageFull => {
+                unit.dir().empty().and_then(|()| remember())
+            }
+            _ => Err(error),
+        });
+        match remembered {
+            Err(error) if force => {
+                tracing::error!(unit = %unit.id(), %error, "cannot remember a release: should its request come again, it would run again");
+                Ok(())
+            }
+            done => done.map_err(WorkError::io("cannot remember a release in", &self.config.state_dir)),
+        }
     }
 }
 

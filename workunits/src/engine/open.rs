@@ -88,8 +88,10 @@ impl Inner {
     fn recover(&self, dir: UnitDir) -> Option<Recovered> {
         if !dir.is_committed() {
             // A submission that broke off before its commit point; a Go node leaves such behind when it refuses one.
-            // Only an empty directory is removed, or one with nothing but our own unfinished spec.
-            fs::remove_file(dir.path().join("spec.tmp")).ok();
+            // Only an empty directory is removed, or one with nothing but our own unfinished spec and an empty log.
+            for unfinished in [dir.path().join("spec.tmp"), dir.events_path()] {
+                fs::remove_file(unfinished).ok();
+            }
             fs::remove_dir(dir.path()).ok();
             return None;
         }

@@ -4,12 +4,12 @@ use std::time::SystemTime;
 
 use netmesh::{id::NodeId, json::parse_go_duration};
 
-use super::{Caller, Engine, Entry, Inner, Upload, WorkError, handle::blocking, lock};
+use super::{Caller, Engine, Entry, Inner, Upload, WorkError, handle::blocking, lock, upload::is_arriving};
 use crate::{
     logic::units::Request,
     request::{Extension, Stderr, Submit},
     store::Spec,
-    unit::{FORMAT, Outcome, Phase, State, UnitId, rfc3339},
+    unit::{FORMAT, Outcome, UnitId, rfc3339},
 };
 
 impl Engine {
@@ -43,8 +43,7 @@ impl Engine {
         let known = lock(&inner.units).by_request(&request).map(|(_, entry)| entry.clone());
         if let Some(entry) = known {
             let unit = entry.handle.current();
-            let uploading = matches!(unit.phase, Some(Phase::Created | Phase::Uploading));
-            if unit.state == State::Pending && uploading {
+            if is_arriving(&unit) {
                 return Upload::new(self.clone(), entry.handle, entry.upload);
             }
             if unit.outcome != Some(Outcome::IncompletePayload) {

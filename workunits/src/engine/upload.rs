@@ -16,10 +16,12 @@ use super::{
 use crate::{
     logic::state::Event,
     request::PayloadEnd,
-    runner::process::PidFd,
     store::status::StepError,
-    unit::{State, UnitId},
+    unit::{Outcome, Phase, State, Unit, UnitId},
 };
+
+/// Hears how the first attempt to hand a unit to another node went.
+type Attempt = oneshot::Receiver<Result<Accepted, WorkError>>;
 
 /// How much is kept in memory before it goes to disk.
 const BLOCK: usize = 256 * 1024;
@@ -52,7 +54,7 @@ struct Turn {
 }
 
 impl Upload {
-    /// A payload for a unit that has yet to get one.
+    /// A payload for a unit that has yet to get one; if it has got one meanwhile, nothing is wanted any more.
     pub(super) fn new(
         engine: Engine,
         unit: UnitHandle,
@@ -61,6 +63,11 @@ impl Upload {
         let stdin = unit.dir().stdin_path();
         let (own, file) = {
             let mut turn = newest.lock().unwrap_or_else(PoisonError::into_inner);
+            // Asked under the lock: an older upload may just have ended, and what it brought is about to be read.
+            if !is_arriving(&unit.current()) {
+                drop(turn);
+                return Ok(Upload::again(engine, unit));
+            }
             // A new file, not the old one emptied: an older upload may still be writing to that.
             let file = match std::fs::remove_file(&stdin) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
@@ -103,17 +110,11 @@ impl Upload {
         let path = self.unit.dir().stdin_path();
         let (unit, engine) = (self.unit.clone(), self.engine.clone());
         let finished = blocking(move || Ok(sink.finish(&engine, &unit))).await;
-        let supervisor = finished.map_err(WorkError::io("cannot keep the payload in", path))??;
-        if self.unit.spec().node.is_none() {
-            if let Some(supervisor) = supervisor {
-                self.engine.inner.look_after(&self.unit, Some(supervisor));
-            }
-            return Ok(Accepted::Started);
+        match finished.map_err(WorkError::io("cannot keep the payload in", path))?? {
+            None => Ok(Accepted::Started),
+            // A runner that ends without a word was told to: the unit says what became of it.
+            Some(went) => went.await.unwrap_or(Ok(Accepted::Submitted)),
         }
-        let (first, went) = oneshot::channel();
-        self.engine.inner.runner_of(&self.unit, Some(first))?;
-        // A runner that ends without a word was told to: the unit says what became of it.
-        went.await.unwrap_or(Ok(Accepted::Submitted))
     }
 
     /// The payload broke off: the unit has failed and never runs.
@@ -182,6 +183,11 @@ impl Drop for Upload {
     }
 }
 
+/// Whether a unit still waits for its payload.
+pub(super) fn is_arriving(unit: &Unit) -> bool {
+    unit.state == State::Pending && matches!(unit.phase, Some(Phase::Created | Phase::Uploading))
+}
+
 impl Turn {
     fn is_ours(&self) -> bool {
         *self.newest.lock().unwrap_or_else(PoisonError::into_inner) == self.own
@@ -197,8 +203,11 @@ impl Writer {
 }
 
 impl Sink {
-    /// The last write, the check, and the step that lets the unit run. Blocks on the disk.
-    fn finish(self, engine: &Engine, unit: &UnitHandle) -> Result<Option<PidFd>, WorkError> {
+    /// The last write, the check, and the step that lets the unit run; gives back who hears how the first attempt of
+    /// a unit for elsewhere went. Blocks on the disk.
+    ///
+    /// Whoever asked may stop waiting at any time: from that step on the unit has somebody who looks after it.
+    fn finish(self, engine: &Engine, unit: &UnitHandle) -> Result<Option<Attempt>, WorkError> {
         let Sink { mut writer, buffer, turn } = self;
         let id = || unit.id().to_string();
         let kept = writer.write(&buffer).and_then(|()| match writer.length {
@@ -220,41 +229,54 @@ impl Sink {
             (Ok(()), declared) => declared.and_then(|declared| differs(declared, length, &sha256)),
         };
         if let Some(why) = fault {
-            let _ = unit.take_step(&Event::PayloadCut { why: why.clone() }); // else it has ended already, and may stay so
-            settle_if_ended(unit);
+            give_up(unit, &why);
             kept.map_err(WorkError::io("cannot write", stdin))?;
             return Err(WorkError::IncompletePayload(why));
         }
         match unit.take_step(&Event::Payload { length, sha256 }) {
-            Ok(_) if unit.spec().node.is_some() => Ok(None),
-            Ok(_) => Ok(engine.inner.launch(unit)),
+            Ok(_) if unit.spec().node.is_some() => {
+                let (first, went) = oneshot::channel();
+                engine.inner.runner_of(unit, Some(first))?;
+                Ok(Some(went))
+            }
+            Ok(_) => {
+                if let Some(supervisor) = engine.inner.launch(unit) {
+                    engine.inner.look_after(unit, Some(supervisor));
+                }
+                Ok(None)
+            }
             Err(StepError::NotNow(refused)) => Err(match refused.state {
                 State::Canceled => WorkError::Canceled(id()),
                 _ => WorkError::NotNow(refused),
             }),
             Err(StepError::Io(_)) if !unit.dir().path().exists() => Err(WorkError::UnknownUnit(id())),
-            Err(error) => Err(WorkError::step(unit.dir().path())(error)),
+            Err(error) => {
+                give_up(unit, &format!("Error reading input data: cannot record the payload: {error}"));
+                Err(WorkError::step(unit.dir().path())(error))
+            }
         }
     }
+}
+
+/// Ends a unit whose payload could not be kept. Where the disk does not even take that, it is shown and the next start
+/// records it: who submitted the unit hears that it failed, so it must not look as if it waited.
+fn give_up(unit: &UnitHandle, why: &str) {
+    let recorded = unit.take_step(&Event::PayloadCut { why: why.to_owned() });
+    if matches!(recorded, Err(StepError::Io(_))) && unit.dir().path().exists() {
+        unit.show_failed(Outcome::IncompletePayload, why);
+    }
+    settle_if_ended(unit);
 }
 
 async fn cut(unit: UnitHandle, turn: Turn, why: String) {
     let ended = blocking(move || {
         let newest = turn.newest.lock().unwrap_or_else(PoisonError::into_inner);
         if *newest == turn.own {
-            // Canceled, or released, in the meantime: then there is nothing to say.
-            if let Err(StepError::Io(error)) = unit.take_step(&Event::PayloadCut { why }) {
-                return Err(error);
-            }
-            settle_if_ended(&unit);
+            give_up(&unit, &why); // canceled, or released, in the meantime: then there is nothing to say
         }
         Ok(())
     });
-    if let Err(error) = ended.await
-        && error.kind() != io::ErrorKind::NotFound
-    {
-        tracing::warn!(%error, "cannot record that a payload broke off; the next start will");
-    }
+    ended.await.ok(); // only a panic, which has told its own story
 }
 
 /// How the payload differs from what was declared.

@@ -22,10 +22,21 @@ use crate::{
     unit::{Extra, Unit},
 };
 
+/// What a service manager told the daemon, and nobody else.
+const DAEMONS_OWN: [&str; 6] =
+    ["NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"];
+
 /// Starts a supervisor for a unit that is ready to run: `program supervise DIR`, in a process group of its own.
+///
+/// # Errors
+/// Then no supervisor runs. One that was started and could not be watched was killed: what it recorded stands.
 pub fn launch(program: &Path, dir: &UnitDir, launch: &Launch) -> io::Result<PidFd> {
     launch.write(dir)?;
-    let child = Command::new(program)
+    let mut supervise = Command::new(program);
+    for name in DAEMONS_OWN {
+        supervise.env_remove(name);
+    }
+    let mut child = supervise
         .arg("supervise")
         .arg(dir.path())
         .stdin(Stdio::null())
@@ -34,7 +45,12 @@ pub fn launch(program: &Path, dir: &UnitDir, launch: &Launch) -> io::Result<PidF
         .process_group(0)
         .spawn()?;
     // Nobody waits for the child before `PidFd::ended` does, so its number is still its own.
-    PidFd::of(i32::try_from(child.id()).map_err(io::Error::other)?)
+    let watched = i32::try_from(child.id()).map_err(io::Error::other).and_then(PidFd::of);
+    watched.inspect_err(|_| {
+        // As a rule too many open files. A unit must not run while it is said to have failed to start.
+        child.kill().ok(); // it cannot be gone: nobody has waited for it
+        child.wait().ok();
+    })
 }
 
 /// The process that looks after a unit, if it lives: its supervisor, or the runner of a Go node.

@@ -20,6 +20,9 @@ pub struct Launch {
     pub stderr: Stderr,
     /// What its environment has besides the inherited one.
     pub env: BTreeMap<String, String>,
+    /// How many files it may open; as many as its supervisor, where this is missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub open_files: Option<u64>,
     /// How it is stopped, in order.
     pub stop: Vec<StopStep>,
 }
@@ -43,7 +46,7 @@ const STOP: [StopStep; 3] = [
 impl Launch {
     /// Runs `argv`, stopped in the usual way.
     pub fn new(argv: Vec<String>, stderr: Stderr, env: BTreeMap<String, String>) -> Launch {
-        Launch { version: VERSION, argv, stderr, env, stop: STOP.to_vec() }
+        Launch { version: VERSION, argv, stderr, env, open_files: None, stop: STOP.to_vec() }
     }
 
     /// Writes it for the supervisor. Not made durable: it is written anew before each start.

@@ -2,6 +2,7 @@
 
 pub mod command;
 pub mod launch;
+pub mod open_files;
 pub mod process;
 mod program;
 mod reaper;

@@ -32,6 +32,7 @@ use nix::{
 
 use super::{
     launch::Launch,
+    open_files,
     process::{identify, is_alive},
     program,
     reaper::{Reaper, Woken},
@@ -49,8 +50,12 @@ use crate::{
     unit::{Phase, State, Unit},
 };
 
-/// Supervises the unit in `dir` to its end. The whole of `PROGRAM supervise UNITDIR`; call it before any thread exists.
+/// Supervises the unit in `dir` to its end. The whole of `PROGRAM supervise UNITDIR`; call it before any thread exists,
+/// and before the program has opened anything: what it was started with, apart from stdio, is let go of.
 pub fn main(dir: &Path) -> ExitCode {
+    // A pipe or a lock that the daemon inherited must not be held for as long as the longest unit runs.
+    // SAFETY: nothing in this process owns a descriptor yet. An old kernel without the call changes nothing.
+    unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, 0) };
     let Some(dir) = UnitDir::at(dir) else { return ExitCode::from(2) };
     match supervise(&dir) {
         Ok(()) => ExitCode::SUCCESS,
@@ -102,14 +107,28 @@ fn supervise(dir: &UnitDir) -> Result<(), Over> {
 /// Takes the unit, unless another living supervisor has it or it is not to run any more.
 fn claim(dir: &UnitDir) -> Result<(), Over> {
     let own = identify(i32::try_from(std::process::id()).map_err(|_| Over)?).map_err(|_| Over)?;
-    let mut locked = status::lock(dir).map_err(|_| Over)?;
-    let others = locked.log().last(|note| note.supervisor.clone());
-    if others.is_some_and(|other| is_alive(&other)) {
-        return Err(Over);
-    }
-    match locked.take_step(&Event::Claimed(own), SystemTime::now()) {
-        Ok((unit, _)) if unit.state == State::Pending => Ok(()),
-        _ => Err(Over),
+    let (unit, _) = persist(dir, || {
+        let mut locked = status::lock(dir)?;
+        let others = locked.log().last(|note| note.supervisor.clone());
+        match others.is_some_and(|other| is_alive(&other)) {
+            true => Err(Refused::Taken),
+            false => Ok(locked.take_step(&Event::Claimed(own.clone()), SystemTime::now())?),
+        }
+    })?;
+    if unit.state == State::Pending { Ok(()) } else { Err(Over) }
+}
+
+/// Why something was not recorded.
+enum Refused {
+    /// Another supervisor has the unit.
+    Taken,
+    /// It does not fit, or the disk would not have it.
+    Step(StepError),
+}
+
+impl<E: Into<StepError>> From<E> for Refused {
+    fn from(error: E) -> Refused {
+        Refused::Step(error.into())
     }
 }
 
@@ -119,13 +138,18 @@ fn start_failed(dir: &UnitDir, why: String) -> Result<(), Over> {
 
 /// Records an event, however long the disk takes to have room for it.
 fn record(dir: &UnitDir, event: &Event) -> Result<(Unit, Vec<Effect>), Over> {
+    persist(dir, || Ok(status::take_step(dir, event, SystemTime::now())?))
+}
+
+/// Tries to record something until the disk has it, the unit is gone, or it means nothing to the unit.
+fn persist<T>(dir: &UnitDir, mut attempt: impl FnMut() -> Result<T, Refused>) -> Result<T, Over> {
     let mut pause = Duration::from_millis(100);
     loop {
-        match status::take_step(dir, event, SystemTime::now()) {
+        match attempt() {
             Ok(done) => return Ok(done),
-            Err(StepError::NotNow(_)) => return Err(Over),
-            Err(StepError::Io(_)) if !dir.path().exists() => return Err(Over),
-            Err(StepError::Io(_)) => {
+            Err(Refused::Taken | Refused::Step(StepError::NotNow(_))) => return Err(Over),
+            Err(Refused::Step(StepError::Io(_))) if !dir.path().exists() => return Err(Over),
+            Err(Refused::Step(StepError::Io(_))) => {
                 thread::sleep(pause); // a full disk wakes nobody when it has room again
                 pause = (pause * 2).min(Duration::from_secs(10));
             }
@@ -255,6 +279,7 @@ struct Prepared {
     program: CString,
     argv: Vec<CString>,
     env: Vec<CString>,
+    open_files: Option<u64>,
     stdin: OwnedFd,
     stdout: OwnedFd,
     stderr: OwnedFd,
@@ -281,6 +306,7 @@ impl Prepared {
             program: CString::new(program.as_os_str().as_bytes())?,
             argv: launch.argv.iter().map(|word| CString::new(word.as_str())).collect::<Result<_, _>>()?,
             env,
+            open_files: launch.open_files,
             stdin: File::open(dir.stdin_path())?.into(),
             stdout: stdout.into(),
             stderr: stderr.into(),
@@ -301,11 +327,14 @@ impl Prepared {
         nix::unistd::dup2_stdin(self.stdin.as_fd())?;
         nix::unistd::dup2_stdout(self.stdout.as_fd())?;
         nix::unistd::dup2_stderr(self.stderr.as_fd())?;
-        // Rust ignores SIGPIPE and we ignore SIGHUP; both would be inherited.
-        for number in [Signal::SIGPIPE, Signal::SIGHUP] {
+        // What is ignored would be inherited: SIGPIPE by Rust, SIGHUP by us, SIGINT and more by whoever started the
+        // daemon in the background.
+        for number in Signal::iterator().filter(|number| !matches!(number, Signal::SIGKILL | Signal::SIGSTOP))
+        {
             // SAFETY: the default action runs no code of ours.
             unsafe { signal(number, SigHandler::SigDfl) }?;
         }
+        self.open_files.map_or(Ok(()), open_files::put_back)?;
         sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
         let mut open = [0];
         if gate.read_exact(&mut open).is_err() {

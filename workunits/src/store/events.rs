@@ -37,6 +37,17 @@ pub struct Entry {
     pub note: Note,
 }
 
+/// An event that is to be recorded.
+#[derive(Clone, Debug, Default)]
+pub struct Happened<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// What it knows besides the status.
+    pub note: Note,
+    /// Whether it may reach the disk as late as the next event does: nothing follows from it before that.
+    pub lazy: bool,
+}
+
 /// All that happened, as far as it can be read.
 #[derive(Clone, Debug, Default)]
 pub struct Log {
@@ -65,15 +76,18 @@ impl Log {
     }
 
     /// Appends what leads from `before` (nothing: from no status at all) to `after`; on disk when this returns.
+    ///
+    /// # Errors
+    /// Then it has not happened: nobody who reads the log afterwards finds it.
     pub fn append(
         &mut self,
         dir: &UnitDir,
-        name: &str,
+        happened: Happened<'_>,
         before: Option<&Unit>,
         after: &Unit,
-        note: Note,
         now: SystemTime,
     ) -> io::Result<()> {
+        let Happened { name, note, lazy } = happened;
         let seq = self.entries.last().map_or(1, |last| last.seq + 1);
         let entry =
             Entry { seq, at: rfc3339(now), event: name.to_owned(), set: difference(before, after), note };
@@ -83,8 +97,11 @@ impl Log {
         if file.metadata()?.len() > self.whole {
             file.set_len(self.whole)?; // the torn line of a power cut, or of a full disk
         }
-        file.write_all(&line)?;
-        file.sync_data()?;
+        let kept = file.write_all(&line).and_then(|()| if lazy { Ok(()) } else { file.sync_data() });
+        if let Err(error) = kept {
+            file.set_len(self.whole).ok(); // making a file shorter needs no room on a full disk
+            return Err(error);
+        }
         self.whole += line.len() as u64;
         self.entries.push(entry);
         Ok(())
@@ -142,6 +159,10 @@ mod tests {
         (root, dir, spec)
     }
 
+    fn happened(name: &str) -> Happened<'_> {
+        Happened { name, ..Happened::default() }
+    }
+
     #[test]
     fn spec_and_events_rebuild_the_status_whatever_was_set_and_taken_away() {
         let (_root, dir, spec) = fixture();
@@ -156,8 +177,8 @@ mod tests {
         };
         let mut log = Log::read(&dir).unwrap();
         let now = SystemTime::UNIX_EPOCH;
-        log.append(&dir, "started", Some(&first), &running, Note::default(), now).unwrap();
-        log.append(&dir, "ended", Some(&running), &ended, Note::default(), now).unwrap();
+        log.append(&dir, happened("started"), Some(&first), &running, now).unwrap();
+        log.append(&dir, happened("ended"), Some(&running), &ended, now).unwrap();
         let log = Log::read(&dir).unwrap();
         assert_eq!(log.entries.iter().map(|entry| entry.seq).collect::<Vec<_>>(), [1, 2]);
         assert_eq!(log.rebuild(Some(&spec)), Some(ended));
@@ -169,12 +190,12 @@ mod tests {
         let first = spec.newborn();
         let running = Unit { state: State::Running, ..first.clone() };
         Log::default()
-            .append(&dir, "started", Some(&first), &running, Note::default(), SystemTime::UNIX_EPOCH)
+            .append(&dir, happened("started"), Some(&first), &running, SystemTime::UNIX_EPOCH)
             .unwrap();
         dir.append_to(&dir.events_path()).unwrap().write_all(b"{\"seq\":2,\"at\":\"2026-").unwrap();
         let mut log = Log::read(&dir).unwrap();
         assert_eq!(log.entries.len(), 1);
-        log.append(&dir, "ended", Some(&running), &first, Note::default(), SystemTime::UNIX_EPOCH).unwrap();
+        log.append(&dir, happened("ended"), Some(&running), &first, SystemTime::UNIX_EPOCH).unwrap();
         assert_eq!(Log::read(&dir).unwrap().rebuild(Some(&spec)), Some(first));
     }
 }

@@ -58,6 +58,8 @@ impl Store {
         let commit = || -> io::Result<()> {
             // Nobody looks before this returns, so the order of sync and rename does not matter.
             write_whole(&dir.path, "spec", &spec.to_bytes())?.sync_data()?;
+            // Named now, so that what is appended to it later needs no second sync of the directory.
+            dir.append_to(&dir.events_path())?;
             sync_dir(&dir.path)?;
             sync_dir(&self.root)
         };
@@ -168,12 +170,24 @@ impl UnitDir {
 
     /// Whether anything was ever recorded here: without it, the submission broke off before its commit point.
     pub fn is_committed(&self) -> bool {
-        [self.spec_path(), self.status_path(), self.events_path()].iter().any(|path| path.exists())
+        let happened = fs::metadata(self.events_path()).is_ok_and(|events| events.len() > 0);
+        happened || self.spec_path().exists() || self.status_path().exists()
     }
 
     /// Writes the file `name`, never seen half-written. A power cut may lose it, or leave it empty.
     pub fn write_whole(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
         write_whole(&self.path, name, bytes).map(drop)
+    }
+
+    /// Gives back the room that payload and outputs take.
+    pub fn empty(&self) -> io::Result<()> {
+        for path in [self.stdin_path(), self.stdout_path(), self.stderr_path()] {
+            match OpenOptions::new().write(true).truncate(true).open(path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// Removes the directory and all in it; gone already is fine.

@@ -73,8 +73,12 @@ impl Released {
         }
         let line = Line { at, owner: request.owner.clone(), request_id: request.id.clone() };
         let mut file = private().append(true).create(true).open(&self.path)?;
-        file.write_all(format!("{}\n", serde_json::to_string(&line)?).as_bytes())?;
-        file.sync_data()?;
+        let whole = file.metadata()?.len();
+        let bytes = format!("{}\n", serde_json::to_string(&line)?);
+        if let Err(error) = file.write_all(bytes.as_bytes()).and_then(|()| file.sync_data()) {
+            file.set_len(whole).ok(); // or the next line would be lost together with half of this one
+            return Err(error);
+        }
         self.since.insert(request, at);
         Ok(())
     }

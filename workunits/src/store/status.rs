@@ -9,10 +9,14 @@ use std::{
     time::SystemTime,
 };
 
-use super::{Spec, UnitDir, events::Log, private};
+use super::{
+    Spec, UnitDir,
+    events::{Happened, Log},
+    private,
+};
 use crate::{
-    logic::state::{self, Effect, Event, NotNow, Note},
-    unit::{FORMAT, Unit, rfc3339},
+    logic::state::{self, Effect, Event, NotNow},
+    unit::{FORMAT, Phase, Unit, rfc3339},
 };
 
 /// Why a step was not taken.
@@ -83,14 +87,16 @@ impl Locked<'_> {
         let before = self.unit.clone().unwrap_or_default();
         let step = state::step(&before, event, &rfc3339(now))?;
         if step.unit != before || event.is_durable() && step.unit.format == 0 {
-            self.record(event.name(), step.unit.clone(), event.note(), now)?;
+            let happened = Happened { name: event.name(), note: event.note(), lazy: !event.is_durable() };
+            self.record(happened, step.unit.clone(), now)?;
         }
         Ok((step.unit, step.effects))
     }
 
     /// Changes the status as `change` likes, except that a terminal state and how it came are never left again.
     ///
-    /// A change of nothing but sizes is progress: it is shown, but not made durable, since the files themselves tell.
+    /// A change of nothing but sizes, or of what a unit elsewhere is doing, is shown but not recorded: the files
+    /// themselves tell the one, its node the other, and a link that comes and goes must not fill the log.
     pub fn change(&mut self, change: impl FnOnce(&mut Unit), now: SystemTime) -> io::Result<Unit> {
         let before = self.unit.clone().unwrap_or_default();
         let mut after = before.clone();
@@ -103,24 +109,29 @@ impl Locked<'_> {
         if after == before {
             return Ok(after);
         }
-        let sizes = Unit { stdout_size: after.stdout_size, stderr_size: after.stderr_size, ..before };
-        if sizes == after {
+        let mut shown = Unit { stdout_size: after.stdout_size, stderr_size: after.stderr_size, ..before };
+        // A payload that is still arriving is left by a recorded step alone.
+        let arriving = |phase| matches!(phase, None | Some(Phase::Created | Phase::Uploading));
+        if after.remote().is_some() && !after.state.is_terminal() && !arriving(shown.phase) {
+            (shown.phase, shown.detail) = (after.phase, after.detail.clone());
+        }
+        if shown == after {
             self.unit = Some(after.clone());
             replace(self.dir, &after)?;
             return Ok(after);
         }
         let name = if after.state.is_terminal() { "ended" } else { "changed" };
-        self.record(name, after.clone(), Note::default(), now)?;
+        self.record(Happened { name, ..Happened::default() }, after.clone(), now)?;
         Ok(after)
     }
 
     /// Records `after` as it is, whatever came before.
-    pub fn record(&mut self, name: &str, mut after: Unit, note: Note, now: SystemTime) -> io::Result<()> {
+    pub fn record(&mut self, happened: Happened<'_>, mut after: Unit, now: SystemTime) -> io::Result<()> {
         after.format = FORMAT;
         let spec = self.dir.spec_path().exists();
         // Without a spec, the first event must carry the whole status.
         let before = if spec || !self.log.entries.is_empty() { self.unit.as_ref() } else { None };
-        self.log.append(self.dir, name, before, &after, note, now)?;
+        self.log.append(self.dir, happened, before, &after, now)?;
         self.unit = Some(after);
         self.show()
     }
@@ -218,6 +229,24 @@ mod tests {
             )
             .unwrap();
         assert_eq!((kept.state, kept.detail.as_str(), kept.stdout_size), (State::Canceled, "Canceled", 5));
+    }
+
+    #[test]
+    fn a_link_that_comes_and_goes_is_shown_and_does_not_fill_the_log() {
+        let root = tempfile::tempdir().unwrap();
+        let spec = Spec { node: Some("bar".into()), work_type: "cat".into(), ..Spec::default() };
+        let dir =
+            Store::open(root.path().into()).unwrap().create("aB3dEf9Z".parse().unwrap(), &spec).unwrap();
+        let now = SystemTime::now();
+        take_step(&dir, &Event::Payload { length: 0, sha256: String::new() }, now).unwrap();
+        let running = |unit: &mut Unit| (unit.state, unit.phase) = (State::Running, Some(Phase::Running));
+        lock(&dir).unwrap().change(running, now).unwrap();
+        let recorded = fs::read(dir.events_path()).unwrap();
+        for phase in [Phase::Unreachable, Phase::Running, Phase::Unreachable] {
+            lock(&dir).unwrap().change(|unit| unit.phase = Some(phase), now).unwrap();
+            assert_eq!(peek(&dir).unwrap().phase, Some(phase));
+        }
+        assert_eq!(fs::read(dir.events_path()).unwrap(), recorded);
     }
 
     #[test]

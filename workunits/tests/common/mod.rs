@@ -3,7 +3,6 @@
 #![allow(clippy::unwrap_used)] // all of it is test code; the lint sees only functions marked as tests
 
 use std::{
-    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
     sync::Arc,
@@ -55,6 +54,7 @@ pub(crate) fn config(root: &Path) -> EngineConfig {
         signing: None,
         verification: None,
         incarnation: "test".to_owned(),
+        open_files: Some(200), // what a command gets, whatever this process may open
     }
 }
 
@@ -187,7 +187,7 @@ pub(crate) fn entries(dir: &Path) -> usize {
 
 /// A node alone.
 pub(crate) struct NoMesh {
-    reach: watch::Sender<Arc<BTreeSet<String>>>,
+    reach: watch::Sender<Arc<workunits::engine::Reach>>,
 }
 
 impl Default for NoMesh {
@@ -205,7 +205,7 @@ impl Mesh for NoMesh {
         Box::pin(async move { Err(DialFailed::Unreachable(format!("no route to {node}"))) })
     }
 
-    fn reach(&self) -> watch::Receiver<Arc<BTreeSet<String>>> {
+    fn reach(&self) -> watch::Receiver<Arc<workunits::engine::Reach>> {
         self.reach.subscribe()
     }
 }

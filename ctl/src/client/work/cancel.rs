@@ -19,7 +19,7 @@ pub(super) async fn run(door: &Door, args: ManyArgs, console: &mut Console) -> R
 mod tests {
     use super::*;
     use crate::{
-        args::Via,
+        args::work::Via,
         client::fake::{Fake, Script},
     };
 

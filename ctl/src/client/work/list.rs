@@ -34,7 +34,7 @@ pub(super) async fn run(door: &Door, args: ListArgs, console: &mut Console) -> R
 mod tests {
     use super::*;
     use crate::{
-        args::Via,
+        args::work::Via,
         client::fake::{Fake, Script},
     };
 

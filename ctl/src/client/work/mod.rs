@@ -13,10 +13,7 @@ mod submit;
 use serde_json::{Map, Value, json};
 use workunits::request::WorkRequest;
 
-use super::{
-    Console, Door,
-    session::{NoAnswer, Session},
-};
+use super::{Console, Door, no_answer::NoAnswer, session::Session};
 use crate::{
     args::Work,
     exit::{Code, Failure},
@@ -72,9 +69,21 @@ async fn each(
 
 /// What a refusal says, and what to do about it where that is plain.
 fn with_next_step(text: &str) -> String {
-    match text.starts_with("unknown work unit") {
-        true => format!("{text}; `netmesh work list` shows the units there are"),
-        false => text.to_owned(),
+    // So a node, ours too, passes on what the node behind it refused.
+    let text = text.replace("could not parse response: ERROR: ", "it said: ");
+    let next = [
+        ("unknown work unit", "`netmesh work list` shows the units there are"),
+        ("unknown work type", "`netmesh status` lists nodes and work types"),
+        ("signature is empty", "sign the submission with --signwork"),
+        ("unknown TLS config", "leave out --tls-client, or name a profile of the daemon's configuration"),
+        (
+            "extra params provided but not allowed",
+            "leave them out, or set `allowruntimeparams` of the work type",
+        ),
+    ];
+    match next.iter().find(|(what, _)| text.contains(what)) {
+        Some((_, next)) => format!("{text}; {next}"),
+        None => text,
     }
 }
 

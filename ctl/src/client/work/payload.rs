@@ -6,13 +6,9 @@
 use std::{io, path::Path};
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use workunits::request::PayloadEnd;
+use workunits::request::{Offers, PayloadEnd};
 
-use crate::{
-    args::PayloadArgs,
-    client::{Console, session::Offers},
-    exit::Failure,
-};
+use crate::{args::PayloadArgs, client::Console, exit::Failure};
 
 /// How much is read at once, in bytes.
 const CHUNK: usize = 128 << 10;

@@ -32,7 +32,7 @@ pub(super) async fn force(door: &Door, args: ManyArgs, console: &mut Console) ->
 mod tests {
     use super::*;
     use crate::{
-        args::Via,
+        args::work::Via,
         client::fake::{Fake, Script},
     };
 

@@ -6,7 +6,7 @@ use workunits::request::WorkRequest;
 use super::with_next_step;
 use crate::{
     args::UnitsArgs,
-    client::{Console, Door, session::NoAnswer},
+    client::{Console, Door, no_answer::NoAnswer},
     exit::{Code, Failure},
 };
 
@@ -61,7 +61,7 @@ fn shown(unit: &str, status: &Value) -> String {
 mod tests {
     use super::*;
     use crate::{
-        args::Via,
+        args::work::Via,
         client::fake::{Fake, Script},
     };
 

@@ -1,6 +1,7 @@
 //! The funnel from end to end: text in, a Config or every problem out.
 
 mod awx;
+mod documented;
 mod forms;
 mod mistakes;
 mod mutations;

@@ -14,11 +14,9 @@ use netmesh::{
     wire::{Advert, ConnType, WorkCommand},
 };
 use serde::Serialize;
+use workunits::request::Offers;
 
 use crate::{args::RECEPTOR_VERSION, control::Context};
-
-/// What this node offers to those who ask for the member `Features`.
-const FEATURES: [&str; 5] = ["request-id", "payload-length", "payload-framed", "watch", "stderr-separate"];
 
 /// The members that come unasked.
 const RECEPTORS: [&str; 8] = [
@@ -52,7 +50,7 @@ struct Status<'s> {
     #[serde(skip_serializing_if = "Option::is_none")]
     connections: Option<Vec<Neighbour<'s>>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    features: Option<[&'static str; 5]>,
+    features: Option<Vec<&'static str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     incarnation: Option<&'s str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -117,7 +115,7 @@ pub(super) async fn answer(params: &Params, context: &Context) -> Result<String,
     Ok(to_go_string(&Status {
         advertisements: wanted("Advertisements").then(|| advertisements(&mesh)),
         connections: wanted("Connections").then(|| mesh.connections.iter().map(neighbour).collect()),
-        features: wanted("Features").then_some(FEATURES),
+        features: wanted("Features").then(|| Offers::ALL.names()),
         incarnation: wanted("Incarnation").then_some(&*context.incarnation),
         known_connection_costs: wanted("KnownConnectionCosts").then_some(&mesh.costs),
         links: wanted("Links").then(|| links(&mesh, &transports)),

@@ -9,7 +9,7 @@ use super::Router;
 use crate::{
     id::{NodeId, ServiceName},
     logic::{Action, Class, LinkId, link::Judgement, topology::News},
-    wire::{Advert, Offer, RoutingUpdate},
+    wire::{Advert, MAX_MESSAGE, Offer, RoutingUpdate},
 };
 
 /// The newest version of our extensions to Receptor.
@@ -43,6 +43,13 @@ impl Router {
                 None
             }
         }
+    }
+
+    /// True if our links can be listed in one message, now and when the numbers in it have grown. A peer more would
+    /// silence us toward all of them, and a few hundred strangers with long names are enough for that.
+    pub(super) fn own_update_fits(&mut self) -> bool {
+        const GROWTH: usize = 64;
+        self.own_update(0).is_some_and(|(_, message)| message.len() + GROWTH <= MAX_MESSAGE)
     }
 
     /// Tells every peer about our links, or that a later node uses our ID.
@@ -83,12 +90,8 @@ impl Router {
             }
             self.topology.hear_accusation(&update);
         } else {
-            match self.topology.hear(&update, now) {
-                News::Old => return,
-                News::Full => {
-                    let text = format!("no room for another node: dropped the update of {}", update.node);
-                    return self.log(Level::WARN, text);
-                }
+            match self.hear_word(&update, now) {
+                News::Old | News::Full => return,
                 News::Same => {}
                 News::Changed => self.topology_changed(now),
                 News::Newcomer => {
@@ -105,6 +108,24 @@ impl Router {
             }
             self.send_to_peers(&message, Some(link));
         }
+    }
+
+    /// Takes in what a node says about its links, and makes room for it if there is none.
+    fn hear_word(&mut self, update: &RoutingUpdate, now: Instant) -> News {
+        let news = self.topology.hear(update, now);
+        if news != News::Full {
+            return news;
+        }
+        // Rarely, so a flood of made-up names fills neither the log nor the day.
+        let Some(forgotten) = self.topology.make_room(&self.routes, now) else {
+            return news;
+        };
+        let text = format!("no room for what {} says: forgot {forgotten} nodes out of reach", update.node);
+        self.log(Level::WARN, text);
+        if forgotten > 0 {
+            self.topology_changed(now);
+        }
+        self.topology.hear(update, now)
     }
 
     /// An update in our own name: our own echo, a twin, or an elder twin's order to stop.
@@ -160,7 +181,10 @@ impl Router {
 
     pub(super) fn handle_advert(&mut self, link: LinkId, advert: Advert, message: &[u8], now: Instant) {
         let wall_nanos = self.wall_nanos(now);
-        if self.services.hear(advert, message, now, wall_nanos) {
+        if self.services.is_full() {
+            self.services.make_room(&self.routes, now);
+        }
+        if self.services.hear(&advert, message, now, wall_nanos) {
             self.send_to_peers(&Bytes::copy_from_slice(message), Some(link));
         }
     }

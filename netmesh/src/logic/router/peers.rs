@@ -42,7 +42,14 @@ impl Router {
                 let greeting = self.handshakes.get(&link).map(|handshake| handshake.greet(&self.us, &update));
                 match greeting {
                     Some(Ok(greeting)) => self.admit(link, greeting, now),
-                    Some(Err(reason)) => self.end_link(link, reason, true, now),
+                    Some(Err(reason)) => {
+                        let text = format!(
+                            "rejected connection with node {}: {reason}; give every node an id of its own, and let both ends of a link allow each other",
+                            update.forwarding_node
+                        );
+                        self.log(Level::WARN, text);
+                        self.end_link(link, reason, true, now);
+                    }
                     None => {}
                 }
             }
@@ -105,14 +112,17 @@ impl Router {
         if self.peers.contains_key(&greeting.peer) {
             return self.refuse_second(link, &greeting.peer, now);
         }
+        let peer = greeting.peer.clone();
+        self.topology.peer_up(peer.clone(), greeting.cost);
+        if !self.own_update_fits() {
+            self.topology.peer_down(&peer);
+            return self.end_link(link, "this node has too many peers already", true, now);
+        }
         let Some(handshake) = self.handshakes.remove(&link) else {
             return;
         };
-        let peer = greeting.peer.clone();
         self.links.insert(link, Link::new(greeting, handshake.first_sequence, now));
         self.peers.insert(peer.clone(), link);
-        self.topology.peer_up(peer.clone(), greeting.cost);
-        self.log(Level::INFO, format!("link with {peer} established"));
         self.actions.push_back(Action::Established { link, peer: peer.clone() });
         self.introduce_mesh(link, &peer);
         self.links_changed(now);

@@ -241,6 +241,23 @@ fn a_node_that_stops_withdraws_its_services_and_closes_its_links() {
     assert!(scene.router.status(scene.now).connections.is_empty());
 }
 
+#[test]
+fn peers_with_long_names_cannot_silence_us() {
+    let mut scene = Scene::with_peer();
+    for n in 2..200 {
+        let name = format!("{n:<>500}");
+        scene.router.handle_link_up(LinkId(n), LinkConfig::default(), scene.now);
+        scene.router.handle_message(LinkId(n), &update(&name, &name, 1, 1, "{}", 0), scene.now);
+    }
+    let peers = scene.router.status(scene.now).connections.len();
+    assert!((15..100).contains(&peers), "{peers}");
+    scene.actions();
+    scene.pass(Duration::from_secs(10));
+    let speaks =
+        |action: &Action| matches!(action, Action::Send { link: LINK, message, .. } if message[0] == 1);
+    assert!(scene.actions().iter().any(speaks));
+}
+
 fn id(name: &str) -> NodeId {
     NodeId::new(name).unwrap()
 }

@@ -14,7 +14,11 @@ use super::{
     talk::{NoAnswer, Talk},
     went::Went,
 };
-use crate::{engine::UnitHandle, request::WorkRequest, unit::Unit};
+use crate::{
+    engine::UnitHandle,
+    request::{FrameKind, WorkRequest},
+    unit::Unit,
+};
 
 /// Follows until the unit has ended and its output is home.
 pub(super) async fn follow(context: &Context, unit: &UnitHandle, talk: &mut Talk) -> Result<(), Went> {
@@ -34,23 +38,22 @@ pub(super) async fn follow(context: &Context, unit: &UnitHandle, talk: &mut Talk
     loop {
         let (kind, length) = talk.frame_head().await?;
         match kind {
-            b's' => {
+            FrameKind::Status => {
                 let status = talk.exactly(length).await?;
                 let there: Unit = serde_json::from_slice(&status).map_err(|error| {
                     NoAnswer::Garbled(format!("{error} in {}", String::from_utf8_lossy(&status)))
                 })?;
                 news::take_over(unit, there).await?;
             }
-            b'o' => carry(talk, length, &mut stdout).await?,
-            b'e' => {
+            FrameKind::Stdout => carry(talk, length, &mut stdout).await?,
+            FrameKind::Stderr => {
                 let stderr = match &mut stderr {
                     Some(open) => open,
                     none => none.insert(Home::open(&unit.dir().stderr_path())?),
                 };
                 carry(talk, length, stderr).await?;
             }
-            b'z' => return Ok(()),
-            other => return Err(NoAnswer::Garbled(format!("a frame of kind {other:#04x}")).into()),
+            FrameKind::End => return Ok(()),
         }
     }
 }

@@ -7,7 +7,7 @@
 //!             asked == nobody                    asked == a node of ours          asked == a Go node
 //!  not        Submit                             Submit (looks its request id     Follow when the payload was sent and
 //!  started                                       up first: nothing runs twice)    its id is known, else it never ran
-//!  canceled   over: Canceled                     Cancel, by id or request id      Cancel, or over: Canceled
+//!  canceled   over: Canceled                     look it up; Cancel if it runs    Cancel if it may run, else Canceled
 //!  released   Remove                             Release, by id or request id     Release, or Remove
 //!  started    Follow until it has ended and every byte is home, then Done
 //! ```
@@ -94,8 +94,10 @@ pub(super) fn next(facts: &Facts) -> Step {
     }
     if facts.remote.local_cancelled && !facts.cancel_taken {
         return match facts.asked {
-            _ if known => Step::Cancel,
+            _ if facts.remote.remote_started => Step::Cancel,
+            // What has not started there is removed there, so that it never will.
             Asked::Netmesh { .. } => Step::LookUp,
+            Asked::Go { payload_sent: true } if known => Step::Cancel,
             Asked::Nobody | Asked::Go { .. } => Step::Conclude(Conclusion::Canceled),
         };
     }
@@ -103,6 +105,8 @@ pub(super) fn next(facts: &Facts) -> Step {
         return Step::Follow;
     }
     match facts.asked {
+        // A Go daemon made this unit and did not get to note that it was started: its node knows.
+        Asked::Nobody if known => Step::Follow,
         Asked::Nobody if facts.expired => Step::Conclude(Conclusion::Expired),
         Asked::Nobody => Step::Submit,
         Asked::Netmesh { .. } if facts.expired => Step::LookUp,
@@ -161,6 +165,30 @@ mod tests {
     }
 
     #[test]
+    fn a_canceled_unit_is_never_submitted_again() {
+        for remote in [fresh(), known(), started()] {
+            let remote = RemoteExtra { local_cancelled: true, ..remote };
+            for asked in
+                [Asked::Nobody, OURS, Asked::Go { payload_sent: false }, Asked::Go { payload_sent: true }]
+            {
+                for (cancel_taken, expired) in [(false, false), (false, true), (true, false), (true, true)] {
+                    if cancel_taken && !remote.remote_started && asked != (Asked::Go { payload_sent: true }) {
+                        continue; // a cancel is only sent where something may run
+                    }
+                    let step = next(&Facts { asked, cancel_taken, expired, ..facts(&remote) });
+                    assert_ne!(step, Step::Submit, "{remote:?} {asked:?} {cancel_taken} {expired}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_unit_that_a_go_daemon_left_half_submitted_is_asked_about() {
+        let remote = known();
+        assert_eq!(next(&facts(&remote)), Step::Follow);
+    }
+
+    #[test]
     fn a_unit_that_may_have_started_does_not_expire_unasked() {
         let remote = known();
         assert_eq!(next(&Facts { asked: OURS, expired: true, ..facts(&remote) }), Step::LookUp);
@@ -184,6 +212,13 @@ mod tests {
         let remote = cancelled(fresh());
         assert_eq!(next(&facts(&remote)), Step::Conclude(Conclusion::Canceled));
         assert_eq!(next(&Facts { asked: OURS, ..facts(&remote) }), Step::LookUp);
+        let remote = cancelled(known());
+        assert_eq!(next(&Facts { asked: OURS, ..facts(&remote) }), Step::LookUp, "it may not have started");
+        let sent = Facts { asked: Asked::Go { payload_sent: true }, ..facts(&remote) };
+        assert_eq!(next(&sent), Step::Cancel);
+        assert_eq!(next(&Facts { cancel_taken: true, ..sent }), Step::Follow);
+        let unsent = Facts { asked: Asked::Go { payload_sent: false }, ..facts(&remote) };
+        assert_eq!(next(&unsent), Step::Conclude(Conclusion::Canceled));
         let remote = cancelled(started());
         let facts = Facts { state: State::Running, asked: OURS, ..facts(&remote) };
         assert_eq!(next(&facts), Step::Cancel);

@@ -1,6 +1,6 @@
 //! Units that run elsewhere: the outbox of a node.
 //!
-//! Each such unit has one keeper, a task that asks [`mirror`] what to do next and does it. Whatever breaks off, be it a
+//! Each such unit has one keeper, a task that asks `mirror` what to do next and does it. Whatever breaks off, be it a
 //! conversation, a route or this very process, the next look at the facts on disk says how to go on.
 //!
 //! ```text
@@ -33,13 +33,10 @@ use tokio::{
     task::JoinHandle,
 };
 
-use self::{
-    keeper::Keeper,
-    talk::{Offers, Talk},
-    went::Went,
-};
+use self::{keeper::Keeper, talk::Talk, went::Went};
 use crate::{
     engine::{Accepted, DialFailed, Mesh, UnitHandle, WorkError},
+    request::Offers,
     sign::Signer,
 };
 

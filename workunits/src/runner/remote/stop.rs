@@ -44,7 +44,7 @@ pub(super) async fn look_up_only(
 ) -> Result<Known, Went> {
     let (mut talk, offers) = context.open(unit).await?;
     let Asked::Netmesh { attempt } = ledger.asked() else { return Err(Went::Unanswerable) };
-    if !offers.is_ours() {
+    if !offers.is_safe_to_repeat() {
         return Err(Went::Unanswerable);
     }
     match look_up(&mut talk, unit, attempt).await? {

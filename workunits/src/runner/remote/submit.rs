@@ -7,7 +7,7 @@
 //! A node of ours is told the payload's length and a request id, so a cut anywhere is harmless: the next try looks the
 //! id up. Toward a Go node the end of the payload is the end of the stream; that it may have left is noted first.
 
-use std::time::SystemTime;
+use std::{path::Path, time::SystemTime};
 
 use tokio::io::AsyncReadExt as _;
 
@@ -15,12 +15,12 @@ use super::{
     Context,
     ledger::Ledger,
     mirror::Asked,
-    talk::{NoAnswer, Offers, Talk, shown},
+    talk::{NoAnswer, Talk, shown},
     went::Went,
 };
 use crate::{
     engine::UnitHandle,
-    request::{Extension, PayloadEnd, Stderr, Submit, WorkRequest},
+    request::{Extension, Offers, PayloadEnd, Stderr, Submit, WorkRequest, created_unit},
     unit::{Outcome, Phase, State, Unit},
 };
 
@@ -36,7 +36,7 @@ pub(super) async fn submit(
     let (mut talk, offers) = context.open(unit).await?;
     let attempt = match ledger.asked() {
         Asked::Nobody => 1,
-        Asked::Netmesh { .. } if !offers.is_ours() => return Err(Went::Unanswerable),
+        Asked::Netmesh { .. } if !offers.is_safe_to_repeat() => return Err(Went::Unanswerable),
         Asked::Netmesh { attempt } => match look_up(&mut talk, unit, attempt).await? {
             Found::Started => return Ok(Some((talk, offers))),
             Found::Unstarted(id) => {
@@ -48,13 +48,18 @@ pub(super) async fn submit(
         Asked::Go { .. } => return Err(Went::Unanswerable),
     };
     let request = WorkRequest::Submit(asked_for(context, unit, offers, attempt)?);
-    let asked = if offers.is_ours() { Asked::Netmesh { attempt } } else { Asked::Go { payload_sent: false } };
+    let asked = if offers.is_safe_to_repeat() {
+        Asked::Netmesh { attempt }
+    } else {
+        Asked::Go { payload_sent: false }
+    };
     ledger.note(asked).await?;
     unit.update(|unit| unit.phase = Some(Phase::Submitting)).await?;
     talk.request(&request).await?;
     let id = match talk.reply().await {
         Ok(line) => {
-            unit_id(&line).ok_or_else(|| Went::denied(format!("could not parse response: {line}")))?
+            let id = created_unit(&line).map(str::to_owned);
+            id.ok_or_else(|| Went::denied(format!("could not parse response: {line}")))?
         }
         Err(NoAnswer::Refused(text)) => {
             return Err(Went::denied(format!("could not parse response: ERROR: {text}")));
@@ -71,7 +76,7 @@ pub(super) async fn submit(
     }
     unit.update(|unit| set_remote(unit, |remote| remote.remote_started = true)).await?;
     // A Go node ends the conversation after a submission.
-    Ok(offers.is_ours().then_some((talk, offers)))
+    Ok(offers.is_safe_to_repeat().then_some((talk, offers)))
 }
 
 /// What a look-up by request id found.
@@ -127,7 +132,7 @@ fn asked_for(context: &Context, unit: &UnitHandle, offers: Offers, attempt: u32)
     let remote = current.remote().ok_or(Went::Unanswerable)?;
     let spec = unit.spec();
     let mut extension = Extension::default();
-    if offers.is_ours() {
+    if offers.is_safe_to_repeat() {
         extension.request_id = Some(request_id(unit, attempt));
         extension.payload = Some(PayloadEnd::Length { length: payload_length(unit)?, sha256: None });
         extension.parent = spec.parent.clone();
@@ -163,8 +168,13 @@ fn request_id(unit: &UnitHandle, attempt: u32) -> String {
     let seed = match &spec.request_id {
         Some(own) if attempt <= 1 => return own.clone(),
         Some(own) => format!("{own}/{attempt}"),
-        // Receptor's clients send none: where the unit is and when it was made is as much its own.
-        None => format!("{}/{}/{attempt}", unit.dir().path().display(), spec.created_at),
+        // Receptor's clients send none: its name and when it was made are as much its own. Not where it is: a datadir
+        // may be moved, and the request must be found again all the same.
+        None => {
+            let path = unit.dir().path();
+            let node = path.parent().and_then(Path::file_name).unwrap_or_default();
+            format!("{}/{}/{}/{attempt}", node.display(), unit.id(), spec.created_at)
+        }
     };
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, seed.as_bytes());
     digest.as_ref()[..16].iter().map(|byte| format!("{byte:02x}")).collect()
@@ -185,18 +195,11 @@ async fn send_payload(
         }
         talk.send(&block[..n]).await?;
     }
-    if offers.is_ours() {
+    if offers.is_safe_to_repeat() {
         return Ok(talk.flush().await?);
     }
     ledger.note(Asked::Go { payload_sent: true }).await?;
     Ok(talk.finish().await?)
-}
-
-/// The id in `Work unit created with ID aB3dEf9Z. Send stdin data and EOF.`
-fn unit_id(line: &str) -> Option<String> {
-    let (_, rest) = line.split_once("with ID ")?;
-    let (id, _) = rest.split_once('.')?;
-    (!id.is_empty() && id.bytes().all(|b| b.is_ascii_alphanumeric())).then(|| id.to_owned())
 }
 
 /// Changes what `ExtraData` says, if this is a remote unit.
@@ -218,20 +221,6 @@ impl Context {
                 None => Err(Went::failed(crate::sign::SignError::NoKey.to_string())),
             },
             _ => Ok(String::new()),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_id_is_read_from_the_line_that_asks_for_the_payload() {
-        let line = "Work unit created with ID aB3dEf9Z. Send stdin data and EOF.";
-        assert_eq!(unit_id(line), Some("aB3dEf9Z".to_owned()));
-        for bad in ["", "with ID .", "with ID ../x.", "Work unit created", "with ID abc"] {
-            assert_eq!(unit_id(bad), None, "{bad}");
         }
     }
 }

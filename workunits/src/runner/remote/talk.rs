@@ -2,11 +2,14 @@
 
 use std::io;
 
-use netmesh::json::to_go_string;
-use serde_json::{Map, Value, json};
+use netmesh::{control, json::to_go_string};
+use serde_json::{Map, Value};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 
-use crate::{engine::Conversation, request::WorkRequest};
+use crate::{
+    engine::Conversation,
+    request::{FrameKind, Offers, WorkRequest},
+};
 
 /// The longest line taken from another node, in bytes: as long as one that we take ourselves.
 const MAX_LINE: u64 = 8 << 20;
@@ -14,26 +17,6 @@ const MAX_LINE: u64 = 8 << 20;
 /// A conversation whose greeting has been read.
 pub(super) struct Talk {
     stream: BufReader<Conversation>,
-}
-
-/// What the other end of a conversation can do.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Offers {
-    /// It knows submissions by request id, so that one can be looked up and never doubles.
-    pub request_id: bool,
-    /// It takes the length of a payload, and tells a cut from the end by it.
-    pub payload_length: bool,
-    /// It pushes status and output over one stream.
-    pub watch: bool,
-    /// It can keep the error output apart.
-    pub stderr_separate: bool,
-}
-
-impl Offers {
-    /// True for a node of ours: the features that make asking again safe stand or fall together.
-    pub(super) fn is_ours(self) -> bool {
-        self.request_id && self.payload_length
-    }
 }
 
 /// Why a question got no good answer.
@@ -60,18 +43,7 @@ impl Talk {
 
     /// What the other node offers; nothing of ours is offered by a Go node.
     pub(super) async fn offers(&mut self) -> Result<Offers, NoAnswer> {
-        let question = json!({"command": "status", "requested_fields": ["Version", "Features"]});
-        let answer = self.ask(&question.to_string()).await?;
-        let named = |name: &str| {
-            let features = answer.get("Features").and_then(Value::as_array);
-            features.is_some_and(|features| features.iter().any(|feature| feature == name))
-        };
-        Ok(Offers {
-            request_id: named("request-id"),
-            payload_length: named("payload-length"),
-            watch: named("watch"),
-            stderr_separate: named("stderr-separate"),
-        })
+        Ok(Offers::of_status(&self.ask(&Offers::question()).await?))
     }
 
     /// Sends a request and reads the object that answers it.
@@ -115,8 +87,8 @@ impl Talk {
     /// The next line, unless it says no. Without its end.
     pub(super) async fn reply(&mut self) -> Result<String, NoAnswer> {
         let line = self.line().await?;
-        match line.strip_prefix("ERROR: ").or_else(|| line.strip_prefix("ERROR:")) {
-            Some(text) => Err(NoAnswer::Refused(text.trim().to_owned())),
+        match control::failed(&line) {
+            Some(text) => Err(NoAnswer::Refused(text.to_owned())),
             None => Ok(line),
         }
     }
@@ -144,8 +116,10 @@ impl Talk {
     }
 
     /// The head of a frame: its kind and length.
-    pub(super) async fn frame_head(&mut self) -> Result<(u8, u32), NoAnswer> {
-        Ok((self.stream.read_u8().await?, self.stream.read_u32().await?))
+    pub(super) async fn frame_head(&mut self) -> Result<(FrameKind, u32), NoAnswer> {
+        let mut head = [0; FrameKind::HEAD_BYTES];
+        self.stream.read_exact(&mut head).await?;
+        FrameKind::of_head(head).map_err(|bad| NoAnswer::Garbled(bad.to_string()))
     }
 
     /// Exactly `length` raw bytes, for small things such as a status.

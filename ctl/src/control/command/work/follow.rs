@@ -1,13 +1,13 @@
 //! `work results` and `work watch`: output as it is written, until its unit has ended and every byte is sent.
 //!
 //! A client that has finished sending still reads; one that is gone is noticed while we wait for output, so that
-//! nobody follows for nobody.
+//! nobody follows for nobody. A daemon that stops does not wait for units either.
 
 use std::io;
 
-use bytes::{BufMut, BytesMut};
 use workunits::{
     engine::{Frame, Watch, WorkError},
+    request::FrameKind,
     store::tail::Follower,
     unit::Unit,
 };
@@ -35,9 +35,7 @@ pub(super) async fn results<W: Wire>(
     Ok(Next::Close)
 }
 
-/// Streams frames: a type byte, `length: u32, big-endian`, then `length` bytes.
-///
-/// `s` is the status as JSON, `o` output, `e` error output; `z`, empty, is the end, after which the conversation goes on.
+/// Streams frames ([`FrameKind`]); after the one that says the end, the conversation goes on.
 pub(super) async fn watch<W: Wire>(
     unit: &str,
     watch: Result<Watch, WorkError>,
@@ -50,11 +48,11 @@ pub(super) async fn watch<W: Wire>(
     session.send_line(&format!("Watching work unit {unit}")).await?;
     while let Some(frame) = unless_gone(session, watch.next()).await? {
         match frame {
-            Frame::Status(status) => send_frame(session, b's', &shown(&status)).await?,
-            Frame::Stdout(bytes) => send_frame(session, b'o', &bytes).await?,
-            Frame::Stderr(bytes) => send_frame(session, b'e', &bytes).await?,
+            Frame::Status(status) => send_frame(session, FrameKind::Status, &shown(&status)).await?,
+            Frame::Stdout(bytes) => send_frame(session, FrameKind::Stdout, &bytes).await?,
+            Frame::Stderr(bytes) => send_frame(session, FrameKind::Stderr, &bytes).await?,
             Frame::End => {
-                send_frame(session, b'z', &[]).await?;
+                send_frame(session, FrameKind::End, &[]).await?;
                 return Ok(Next::Request);
             }
         }
@@ -63,25 +61,26 @@ pub(super) async fn watch<W: Wire>(
     Ok(Next::Close)
 }
 
-/// What comes next, or an error as soon as the client is gone.
+/// What comes next, or an error as soon as the client is gone or the daemon stops.
+///
+/// Output that is cut so is no whole output: on the mesh the stream is reset, which nobody takes for its end. A Unix
+/// socket knows no such thing; there the unit's status tells.
 async fn unless_gone<W: Wire, T>(
     session: &mut Session<W>,
     next: impl Future<Output = io::Result<T>>,
 ) -> io::Result<T> {
+    let mut stop = session.stop.clone();
     tokio::select! {
         biased;
         next = next => next,
+        _ = stop.wait_for(|stopping| *stopping) => Err(io::ErrorKind::ConnectionAborted.into()),
         () = session.wire.gone(&mut session.input) => Err(io::ErrorKind::ConnectionReset.into()),
     }
 }
 
-async fn send_frame<W: Wire>(session: &mut Session<W>, kind: u8, bytes: &[u8]) -> io::Result<()> {
+async fn send_frame<W: Wire>(session: &mut Session<W>, kind: FrameKind, bytes: &[u8]) -> io::Result<()> {
     let length = u32::try_from(bytes.len()).map_err(io::Error::other)?;
-    let mut frame = BytesMut::with_capacity(5 + bytes.len());
-    frame.put_u8(kind);
-    frame.put_u32(length);
-    frame.put_slice(bytes);
-    session.send(&frame).await
+    session.send(&[&kind.head(length), bytes].concat()).await
 }
 
 /// The status as it may be shown.

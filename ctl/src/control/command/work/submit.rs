@@ -16,7 +16,7 @@ use serde_json::json;
 use tracing::info;
 use workunits::{
     engine::{Accepted, Engine, Upload, WorkError},
-    request::{PayloadEnd, Submit},
+    request::{PayloadEnd, Submit, created},
 };
 
 use crate::control::{
@@ -49,7 +49,7 @@ pub(super) async fn run<W: Wire>(
     };
     let unit = upload.id().to_string();
     info!(unit, node, work_type, principal = caller.principal, "unit submitted");
-    session.send_line(&format!("Work unit created with ID {unit}. Send stdin data and EOF.")).await?;
+    session.send_line(&created(&unit)).await?;
 
     let next = if end.is_some() { Next::Request } else { Next::Close };
     let received = match end {

@@ -11,12 +11,22 @@ use crate::{
 };
 use time::OffsetDateTime;
 
+/// What became of a node that was being listened to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lost {
+    /// No way leads there now.
+    Route,
+    /// Another life of it is there now.
+    Restarted,
+}
+
 impl Keeper {
     /// The node is out of reach, or does not answer: says so, and waits.
     pub(super) async fn pending(&mut self, why: &str) {
+        // Whoever is told that it waits may look at once, and must see it wait.
+        self.show_away(why).await;
         self.waiting.answer(|| Ok(Reply::Pending));
         self.tell_first(Ok(Accepted::Submitted));
-        self.show_away(why).await;
         self.pause(why).await;
     }
 
@@ -50,7 +60,7 @@ impl Keeper {
     pub(super) async fn pause(&mut self, why: &str) {
         let node = self.node();
         let mut reach = self.context.mesh.reach();
-        let mut near = reach.borrow_and_update().contains(&node);
+        let mut near = reach.borrow_and_update().contains_key(&node);
         let mut again = pin!(sleep(self.backoff));
         let mut expired = pin!(until(self.deadline(Step::Submit)));
         tracing::debug!(unit = %self.unit.id(), node, near, why, "waiting");
@@ -68,7 +78,7 @@ impl Keeper {
                         // The mesh is shutting down: nothing will change any more.
                         std::future::pending::<()>().await;
                     }
-                    let was_near = std::mem::replace(&mut near, reach.borrow_and_update().contains(&node));
+                    let was_near = std::mem::replace(&mut near, reach.borrow_and_update().contains_key(&node));
                     if near && !was_near {
                         self.backoff = FIRST_BACKOFF;
                         return;
@@ -78,15 +88,27 @@ impl Keeper {
         }
     }
 
-    /// Resolves when the node of a unit that is being followed goes out of reach.
-    pub(super) fn out_of_reach(&self, step: Step) -> impl Future<Output = ()> + use<> {
+    /// Resolves when the node of a unit that is being followed goes out of reach, or was restarted: what it was saying to
+    /// us it will not say to the end.
+    pub(super) fn out_of_reach(&self, step: Step) -> impl Future<Output = Lost> + use<> {
         let (mut reach, node) = (self.context.mesh.reach(), self.node());
         async move {
-            if step != Step::Follow || reach.wait_for(|reach| reach.contains(&node)).await.is_err() {
-                std::future::pending::<()>().await;
+            if step != Step::Follow || reach.wait_for(|reach| reach.contains_key(&node)).await.is_err() {
+                return std::future::pending().await;
             }
-            if reach.wait_for(|reach| !reach.contains(&node)).await.is_err() {
-                std::future::pending::<()>().await;
+            let mut life = None;
+            let changed = reach.wait_for(|reach| match reach.get(&node) {
+                None => true,
+                Some(now) => {
+                    let another = now.zip(life).is_some_and(|(now, before): (u64, u64)| now != before);
+                    life = now.or(life);
+                    another
+                }
+            });
+            match changed.await.map(|reach| reach.contains_key(&node)) {
+                Ok(true) => Lost::Restarted,
+                Ok(false) => Lost::Route,
+                Err(_) => std::future::pending().await,
             }
         }
     }

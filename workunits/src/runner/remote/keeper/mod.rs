@@ -18,7 +18,10 @@ use tokio::{
     time::sleep,
 };
 
-use self::{away::until, over::expiry};
+use self::{
+    away::{Lost, until},
+    over::expiry,
+};
 use super::{
     Context, follow,
     ledger::Ledger,
@@ -27,11 +30,12 @@ use super::{
     poll,
     stop::{self, Known},
     submit::{self, set_remote},
-    talk::{Offers, Talk},
+    talk::Talk,
     went::Went,
 };
 use crate::{
     engine::{Accepted, Reply, UnitHandle, WorkError},
+    request::Offers,
     unit::{Outcome, Phase, Unit},
 };
 
@@ -143,8 +147,11 @@ impl Keeper {
                     return Continue(());
                 }
                 () = &mut expired => return Continue(()),
-                () = &mut lost => {
-                    return self.settle(step, Err(Went::Away("no route to node".to_owned()))).await;
+                lost = &mut lost => {
+                    return match lost {
+                        Lost::Route => self.settle(step, Err(Went::Away("no route to node".to_owned()))).await,
+                        Lost::Restarted => Continue(()),
+                    };
                 }
                 () = &mut patience, if !self.waiting.is_empty() => {
                     if self.waiting.force {
@@ -311,5 +318,7 @@ async fn back_in_reach(unit: &UnitHandle) -> std::io::Result<()> {
 /// Whether every byte that the other node speaks of is on this node's disk.
 fn is_home(handle: &UnitHandle, unit: &Unit) -> bool {
     let dir = handle.dir();
-    dir.stdout_size() >= unit.stdout_size && dir.stderr_size() >= unit.stderr_size
+    dir.stdout_size() >= unit.stdout_size
+        // No file is as good as an empty one: it is made when its first byte comes.
+        && dir.stderr_size().unwrap_or(0) >= unit.stderr_size.unwrap_or(0)
 }

@@ -1,0 +1,81 @@
+//! Why a control service gave no good answer, and what to do about it.
+
+use std::{fmt, io, path::PathBuf, time::Duration};
+
+use crate::exit::Failure;
+
+/// Why a question got no good answer.
+#[derive(Debug)]
+pub(crate) enum NoAnswer {
+    /// Nobody listens on the socket, or we may not speak there.
+    NoDaemon { socket: PathBuf, error: io::Error },
+    /// Somebody listens, and says nothing.
+    Silent { socket: PathBuf, waited: Duration },
+    /// Somebody listens, who is no control service.
+    NotControl { socket: PathBuf, line: String },
+    /// The conversation broke off.
+    Broken { socket: PathBuf, error: io::Error },
+    /// The node said no.
+    Refused(String),
+    /// The answer makes no sense.
+    Garbled { socket: PathBuf, line: String },
+}
+
+impl NoAnswer {
+    /// Whether the daemon is gone, perhaps only for a moment.
+    pub(crate) fn is_gone(&self) -> bool {
+        matches!(self, NoAnswer::NoDaemon { .. } | NoAnswer::Broken { .. })
+    }
+}
+
+impl fmt::Display for NoAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            NoAnswer::NoDaemon { socket, error } => {
+                let next = match error.kind() {
+                    io::ErrorKind::NotFound => {
+                        "start the node, or name its socket with --socket or NETMESH_SOCKET"
+                    }
+                    io::ErrorKind::ConnectionRefused => {
+                        "if this is a control socket, its daemon does not run any more: start the node again"
+                    }
+                    io::ErrorKind::PermissionDenied => {
+                        "you may not use it: ask for the socket's group, or set `permissions` of its control-service"
+                    }
+                    _ => "is it a control socket?",
+                };
+                write!(f, "cannot connect to {}: {error}; {next}", socket.display())
+            }
+            NoAnswer::Silent { socket, waited } => {
+                let seconds = waited.as_secs();
+                write!(f, "no greeting from {} within {seconds} s: is it a control socket?", socket.display())
+            }
+            NoAnswer::NotControl { socket, line } => {
+                write!(f, "{} is no control socket: it said `{}`", socket.display(), shortened(line))
+            }
+            NoAnswer::Broken { socket, error } => {
+                let why = match error.kind() {
+                    io::ErrorKind::UnexpectedEof => "it hung up".to_owned(),
+                    _ => error.to_string(),
+                };
+                write!(f, "the daemon on {} gave no answer: {why}; its log may say more", socket.display())
+            }
+            NoAnswer::Refused(text) => f.write_str(text),
+            NoAnswer::Garbled { socket, line } => {
+                let line = shortened(line);
+                write!(f, "the daemon on {} answered what nobody understands: `{line}`", socket.display())
+            }
+        }
+    }
+}
+
+impl From<NoAnswer> for Failure {
+    fn from(no_answer: NoAnswer) -> Failure {
+        Failure::not_done(no_answer.to_string())
+    }
+}
+
+/// The beginning of a line, fit for a terminal.
+fn shortened(line: &str) -> String {
+    line.chars().take(80).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}

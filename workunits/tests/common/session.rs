@@ -1,0 +1,112 @@
+//! A control service over an engine, with as much of it as units elsewhere need.
+
+use std::io;
+
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use workunits::{
+    engine::{Caller, Engine, Frame, Reply, Way, WorkError},
+    request::{PayloadEnd, WorkRequest},
+};
+
+use super::pipes::End;
+
+/// What it offers.
+pub(crate) const FEATURES: &str =
+    "{\"Features\":[\"request-id\",\"payload-length\",\"watch\",\"stderr-separate\"]}\n";
+
+/// Serves one conversation to its end, as a node of ours does.
+pub(crate) async fn serve(engine: Engine, end: End) -> io::Result<()> {
+    let caller = Caller { way: Way::Mesh, principal: "node:foo".to_owned() };
+    let mut stream = BufReader::new(end);
+    let mut line = String::new();
+    while stream.read_line(&mut line).await? > 0 && line.ends_with('\n') {
+        let Value::Object(members) = serde_json::from_str(&line)? else { panic!("{line}") };
+        line.clear();
+        if members["command"] == "status" {
+            stream.write_all(FEATURES.as_bytes()).await?;
+            continue;
+        }
+        let answer = match WorkRequest::from_json(&members).unwrap() {
+            WorkRequest::Submit(mut submit) => {
+                submit.node = "localhost".to_owned(); // each test calls it otherwise
+                let Some(PayloadEnd::Length { length, .. }) = submit.extension.payload else {
+                    panic!("no length")
+                };
+                let mut upload = match engine.submit(submit, &caller).await {
+                    Ok(upload) => upload,
+                    Err(error) => {
+                        refuse(&mut stream, &error).await?;
+                        continue;
+                    }
+                };
+                let id = upload.id();
+                let asking = format!("Work unit created with ID {id}. Send stdin data and EOF.\n");
+                stream.write_all(asking.as_bytes()).await?;
+                let mut payload = vec![0; length as usize];
+                if let Err(error) = stream.read_exact(&mut payload).await {
+                    upload.incomplete("it broke off").await;
+                    return Err(error);
+                }
+                match upload.write(&payload).await {
+                    Ok(()) => upload
+                        .complete()
+                        .await
+                        .map(|_| json!({ "result": "Job Started", "unitid": id.as_str() })),
+                    Err(error) => Err(error),
+                }
+            }
+            WorkRequest::List { request_id, .. } => {
+                let units = engine.units();
+                let asked = units.iter().filter(|(_, unit)| unit.request_id == request_id);
+                Ok(asked.map(|(id, unit)| (id.to_string(), json!(**unit))).collect())
+            }
+            WorkRequest::Cancel { unit, .. } => {
+                engine.cancel(&unit, "", &caller).await.map(|done| told(done, "cancelled", &unit))
+            }
+            WorkRequest::Release { unit, force, .. } => {
+                engine.release(&unit, force, "", &caller).await.map(|done| told(done, "released", &unit))
+            }
+            WorkRequest::Watch { unit, stdout_pos, stderr_pos, .. } => {
+                match engine.watch(&unit, stdout_pos, stderr_pos, "", &caller).await {
+                    Ok(mut watch) => {
+                        stream.write_all(format!("Watching work unit {unit}\n").as_bytes()).await?;
+                        while let Some(frame) = watch.next().await? {
+                            let (kind, bytes) = match frame {
+                                Frame::Status(bytes) => (b's', bytes),
+                                Frame::Stdout(bytes) => (b'o', bytes),
+                                Frame::Stderr(bytes) => (b'e', bytes),
+                                Frame::End => (b'z', Default::default()),
+                            };
+                            let head = [&[kind][..], &(bytes.len() as u32).to_be_bytes()].concat();
+                            stream.write_all(&[&head[..], &bytes].concat()).await?;
+                        }
+                        continue;
+                    }
+                    Err(error) => Err(error),
+                }
+            }
+            other => panic!("nobody asks this of a node of ours: {other:?}"),
+        };
+        match answer {
+            Ok(object) => say(&mut stream, object).await?,
+            Err(error) => refuse(&mut stream, &error).await?,
+        }
+    }
+    Ok(())
+}
+
+fn told(done: Reply, what: &str, unit: &str) -> Value {
+    match done {
+        Reply::Done => json!({ what: unit }),
+        Reply::Pending => json!({ "pending": unit }),
+    }
+}
+
+async fn say(stream: &mut BufReader<End>, object: Value) -> io::Result<()> {
+    stream.write_all(format!("{object}\n").as_bytes()).await
+}
+
+async fn refuse(stream: &mut BufReader<End>, error: &WorkError) -> io::Result<()> {
+    stream.write_all(format!("ERROR: {error}\n").as_bytes()).await
+}
