@@ -118,9 +118,9 @@ impl Keeper {
         let unit = self.unit.current();
         let waits =
             matches!(step, Step::Submit) && unit.remote().is_some_and(|remote| !remote.remote_started);
-        let left = expiry(&unit).filter(|_| waits)? - OffsetDateTime::now_utc();
-        // A time that is already over was seen by the decision that led here.
-        let left = Duration::try_from(left).ok().filter(|left| !left.is_zero())?;
+        let at = expiry(&unit).filter(|_| waits && !self.expired)?;
+        // It may have come since the decision that led here: then it is time for the next one.
+        let left = Duration::try_from(at - OffsetDateTime::now_utc()).unwrap_or_default();
         Some(Instant::now() + left + Duration::from_millis(1))
     }
 }

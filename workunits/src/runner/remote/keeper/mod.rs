@@ -52,6 +52,8 @@ pub(super) struct Keeper {
     first: Option<oneshot::Sender<Result<Accepted, WorkError>>>,
     waiting: Waiting,
     cancel_taken: bool,
+    /// Whether the last decision knew that the unit's time to start is over.
+    expired: bool,
     backoff: Duration,
     /// The conversation of the submission, to be used on.
     talk: Option<(Talk, Offers)>,
@@ -81,6 +83,7 @@ impl Keeper {
             first,
             waiting: Waiting::default(),
             cancel_taken: false,
+            expired: false,
             backoff: FIRST_BACKOFF,
             talk: None,
         }
@@ -118,15 +121,16 @@ impl Keeper {
         }
     }
 
-    fn decide(&self, ledger: &Ledger) -> Step {
+    fn decide(&mut self, ledger: &Ledger) -> Step {
         let unit = self.unit.current();
         let Some(remote) = unit.remote() else { return Step::Done };
+        self.expired = expiry(&unit).is_some_and(|at| OffsetDateTime::now_utc() >= at);
         next(&Facts {
             remote,
             state: unit.state,
             complete: is_home(&self.unit, &unit),
             asked: ledger.asked(),
-            expired: expiry(&unit).is_some_and(|at| OffsetDateTime::now_utc() >= at),
+            expired: self.expired,
             cancel_taken: self.cancel_taken,
         })
     }
