@@ -125,7 +125,7 @@ fn a_line_without_an_end_is_refused_with_a_reason() {
 fn three_hundred_idle_connections_do_not_keep_others_out() {
     let world = World::new();
     let port = free_port();
-    let node = world.start("solo", &format!("- tcp-listener: {{port: {port}, bindaddr: 127.0.0.1}}\n"));
+    let mut node = world.start("solo", &format!("- tcp-listener: {{port: {port}, bindaddr: 127.0.0.1}}\n"));
     let idle: Vec<_> = (0..300)
         .map(|_| {
             let control = UnixStream::connect(world.socket("solo")).expect("the control socket accepts");
@@ -142,6 +142,7 @@ fn three_hundred_idle_connections_do_not_keep_others_out() {
     let peer = world.start("peer", &format!("- tcp-peer: {{address: \"127.0.0.1:{port}\"}}\n"));
     let mut peer = peer;
     peer.wait_reach("solo");
+    node.wait_reach("peer");
     assert!(node.talk_once("ping peer").contains("\"Success\":true"));
     drop(idle);
 }
