@@ -15,9 +15,11 @@ const VERSION: &str = "1.6.9";
 fn receptorctl() -> Option<PathBuf> {
     let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("receptorctl-{VERSION}"));
     let program = home.join("bin/receptorctl");
-    if program.exists() {
+    // An installation names its own place: one that was moved with its build directory does not start.
+    if Command::new(&program).arg("--help").output().is_ok_and(|ran| ran.status.success()) {
         return Some(program);
     }
+    let _ = std::fs::remove_dir_all(&home);
     let run = |command: &mut Command| {
         let output = command.stdin(Stdio::null()).output().map_err(|error| error.to_string())?;
         if output.status.success() {
