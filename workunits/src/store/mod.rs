@@ -207,11 +207,24 @@ pub(crate) fn private() -> OpenOptions {
 }
 
 fn write_whole(dir: &Path, name: &str, bytes: &[u8]) -> io::Result<File> {
+    let (file, temporary) = write_temporary(dir, name, bytes)?;
+    fs::rename(&temporary, dir.join(name))?;
+    Ok(file)
+}
+
+/// Replaces the file `name` so that a power cut leaves the old one or the new one, whole, and then the new one for certain.
+pub(crate) fn replace_durably(dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
+    let (file, temporary) = write_temporary(dir, name, bytes)?;
+    file.sync_data()?;
+    fs::rename(&temporary, dir.join(name))?;
+    sync_dir(dir)
+}
+
+fn write_temporary(dir: &Path, name: &str, bytes: &[u8]) -> io::Result<(File, PathBuf)> {
     let temporary = dir.join(format!("{name}.tmp"));
     let mut file = private().write(true).create(true).truncate(true).open(&temporary)?;
     file.write_all(bytes)?;
-    fs::rename(&temporary, dir.join(name))?;
-    Ok(file)
+    Ok((file, temporary))
 }
 
 fn sync_dir(dir: &Path) -> io::Result<()> {

@@ -3,16 +3,12 @@
 //! It is replaced durably before the act that it permits. Receptor has no such file: a unit without one, that Receptor
 //! calls started, is followed; one that is not started was never submitted by us.
 
-use std::{
-    fs::{self, File, OpenOptions},
-    io::{self, Write as _},
-    os::unix::fs::OpenOptionsExt as _,
-    path::Path,
-};
+use std::{fs, io, path::Path};
 
 use serde::{Deserialize, Serialize};
 
 use super::mirror::Asked;
+use crate::store::replace_durably;
 
 const NAME: &str = "remote";
 
@@ -66,13 +62,9 @@ pub(super) fn read(directory: &Path) -> io::Result<Asked> {
 /// Writes it so that it survives a power cut, before returning.
 pub(super) fn write(directory: &Path, asked: Asked) -> io::Result<()> {
     let Some(progress) = Progress::of(asked) else { return Ok(()) };
-    let temporary = directory.join("remote.tmp");
-    let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&temporary)?;
-    serde_json::to_writer(&mut file, &progress)?;
-    file.write_all(b"\n")?;
-    file.sync_data()?;
-    fs::rename(&temporary, directory.join(NAME))?;
-    File::open(directory)?.sync_all()
+    let mut bytes = serde_json::to_vec(&progress)?;
+    bytes.push(b'\n');
+    replace_durably(directory, NAME, &bytes)
 }
 
 #[cfg(test)]
