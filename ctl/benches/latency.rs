@@ -73,14 +73,15 @@ fn job(talk: &mut Talk, node: &str) -> [Duration; 3] {
         ..Submit::default()
     };
     let start = Instant::now();
-    talk.say(&WorkRequest::Submit(submit).to_line());
+    talk.say(&WorkRequest::Submit(Box::new(submit)).to_line());
     let asking = talk.line();
     let unit =
         asking.split("with ID ").nth(1).and_then(|rest| rest.split('.').next()).expect("an id").to_owned();
     let started = talk.line();
     assert!(started.contains("Job Started"), "{started}");
     let accepted = start.elapsed();
-    let watch = WorkRequest::Watch { unit, stdout_pos: 0, stderr_pos: 0, signature: String::new() };
+    let watch =
+        WorkRequest::Watch { unit, stdout_pos: 0, stderr_pos: 0, follow: true, signature: String::new() };
     talk.say(&watch.to_line());
     talk.line();
     let mut output = Vec::new();

@@ -3,19 +3,20 @@
 //! | code | meaning |
 //! |---|---|
 //! | 0 | done; with `--follow` and `work results`: the command ended well |
-//! | 1 | answered, and the answer is no: a ping or a traceroute did not arrive; a node that could not start |
+//! | 1 | answered, and the answer is no: a ping or a traceroute did not arrive; `--no-follow` of a unit that goes on; a node that could not start |
 //! | 2 | bad usage; nothing was submitted |
 //! | 3, 4, 5 | `reload`: a restart is needed; the new configuration cannot be used; another refusal |
-//! | 124 | `--follow`: the command ran longer than it may |
+//! | 124 | `--follow`: the command ran longer than it may; `cancel --wait`: the time-out came before the end |
 //! | 125 | what netmesh itself could not do: no connection, denied, lost, expired, never started |
-//! | 130 | canceled; or following was interrupted, and then the unit runs on |
+//! | 130 | canceled; or following or waiting was interrupted, and then the unit runs on |
 //! | 141 | nobody reads our output any more |
-//! | other | `--follow` and `work results`: the command's own code, 128 + n when signal n ended it |
+//! | other | `--follow`, `work attach` and `work results`: the command's own code, 128 + n when signal n ended it |
 
 use std::io;
 
 use workunits::{
     logic::process::Exit,
+    request::Refusal,
     unit::{Outcome, State, Unit},
 };
 
@@ -23,14 +24,15 @@ use workunits::{
 pub(crate) const HELP: &str = "\
 Exit codes:
   0    done
-  1    a ping or a traceroute did not arrive; the node could not start
+  1    a ping or a traceroute did not arrive; --no-follow: a unit goes on; the node could not start
   2    bad usage; nothing was submitted
   3-5  reload: a restart is needed; the configuration cannot be used; another refusal
-  124  the command ran longer than it may
+  124  the command ran longer than it may; cancel --wait: --timeout came before the end
   125  netmesh itself could not do it: no connection, denied, lost, expired, never started
   130  canceled, or interrupted while following (the unit runs on)
   141  nobody reads the output any more
-`work submit --follow` and `work results` end with the command's own code, 128+n for signal n.";
+`work submit --follow`, `work attach` and `work results` end with the command's own code, 128+n for signal n;
+`work results --no-follow` with 0 when the units have ended and 1 when one goes on.";
 
 /// The code a process leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,11 +91,18 @@ pub(crate) struct Failure {
     pub(crate) code: Code,
     /// What was tried, on what, and what to do next; empty when all was said.
     pub(crate) text: String,
+    /// The daemon's word for it, when it was the daemon that said no, and has words.
+    pub(crate) why: Option<String>,
 }
 
 impl Failure {
     pub(crate) fn new(code: Code, text: impl Into<String>) -> Failure {
-        Failure { code, text: text.into() }
+        Failure { code, text: text.into(), why: None }
+    }
+
+    /// The same, with the word of the refusal that it comes from.
+    pub(crate) fn because(self, refusal: Option<&Refusal>) -> Failure {
+        Failure { why: refusal.and_then(|refusal| refusal.code.clone()), ..self }
     }
 
     /// Bad usage, found before anything was submitted.

@@ -14,6 +14,7 @@ mod daemon;
 mod demo;
 mod exit;
 mod log;
+mod memory;
 mod paths;
 mod state;
 
@@ -110,6 +111,7 @@ fn node(args: NodeArgs, receptor_name: bool) -> Result<Code, Failure> {
     })?;
     let options =
         RunOptions { config_file: Some(args.config), load, default_socket: !receptor_name, supervisor };
+    memory::give_back();
     let runtime = Builder::new_multi_thread().enable_all().build().map_err(no_runtime)?;
     let ended = runtime.block_on(daemon::run(config, options));
     runtime.shutdown_background(); // what still runs is no longer needed

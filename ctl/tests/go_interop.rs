@@ -5,117 +5,13 @@
 
 mod common;
 
-use std::{
-    fs,
-    io::{BufRead as _, BufReader, Read as _, Write as _},
-    os::unix::net::UnixStream,
-    path::PathBuf,
-    process::{Child, Command, Stdio},
-    time::Instant,
-};
+use std::{io::Write as _, process::Command};
 
-use common::{Daemon, PATIENCE, World, free_port};
-
-/// A running Go node named `go`.
-struct GoNode {
-    child: Child,
-    socket: PathBuf,
-}
-
-impl GoNode {
-    /// Starts one with the sections in `yaml`, and waits until its control socket answers.
-    fn start(binary: &str, world: &World, yaml: &str) -> GoNode {
-        let socket = world.path().join("go.sock");
-        let file = world.path().join("go.yml");
-        let head = format!(
-            "---\n- node: {{id: go, datadir: {}}}\n- control-service: {{service: control, filename: {}}}\n",
-            world.path().join("data").display(),
-            socket.display()
-        );
-        fs::write(&file, head + yaml).expect("the configuration is written");
-        let mut child = Command::new(binary)
-            .arg("-c")
-            .arg(&file)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("the Go node starts");
-        let log = common::lines(child.stdout.take().expect("piped"));
-        let node = GoNode { child, socket };
-        let end = Instant::now() + PATIENCE;
-        while let Ok(line) = log.recv_timeout(end.saturating_duration_since(Instant::now())) {
-            if line.contains("Initialization complete") {
-                // Read on, so that the node never waits for us.
-                std::thread::spawn(move || log.into_iter().for_each(drop));
-                return node;
-            }
-        }
-        panic!("the Go node did not come up");
-    }
-
-    fn talk(&self) -> BufReader<UnixStream> {
-        let stream = UnixStream::connect(&self.socket).expect("the Go node's socket accepts");
-        stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
-        let mut talk = BufReader::new(stream);
-        assert_eq!(read_line(&mut talk), "Receptor Control, node go");
-        talk
-    }
-
-    fn ask(&self, line: &str) -> String {
-        let mut talk = self.talk();
-        talk.get_mut().write_all(format!("{line}\n").as_bytes()).expect("it listens");
-        read_line(&mut talk)
-    }
-
-    /// Submits, and gives the unit's id once the Go node has said how it went.
-    fn submit(&self, line: &str, payload: &[u8]) -> (String, String) {
-        let mut talk = self.talk();
-        talk.get_mut().write_all(format!("{line}\n").as_bytes()).expect("it listens");
-        let created = read_line(&mut talk);
-        let unit = created.strip_prefix("Work unit created with ID ").expect("a unit")[..8].to_owned();
-        talk.get_mut().write_all(payload).expect("it listens");
-        talk.get_mut().shutdown(std::net::Shutdown::Write).expect("half-close");
-        (unit, read_line(&mut talk))
-    }
-
-    fn results(&self, unit: &str) -> Vec<u8> {
-        let mut talk = self.talk();
-        talk.get_mut().write_all(format!("work results {unit}\n").as_bytes()).expect("it listens");
-        assert!(read_line(&mut talk).starts_with("Streaming results"));
-        let mut all = Vec::new();
-        talk.read_to_end(&mut all).expect("it streams");
-        all
-    }
-
-    /// Waits until the Go node has a route to ours. It says nothing about that by itself, so it is asked.
-    fn wait_reach(&self) {
-        let end = Instant::now() + PATIENCE;
-        while !self.ask("ping ours").contains("\"Success\":true") {
-            assert!(Instant::now() < end, "the Go node never reached ours");
-        }
-    }
-}
-
-impl Drop for GoNode {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn read_line(talk: &mut BufReader<UnixStream>) -> String {
-    let mut line = String::new();
-    talk.read_line(&mut line).expect("the Go node answers");
-    line.trim_end().to_owned()
-}
+use common::{Daemon, GoNode, World, free_port, read_line};
 
 /// Starts both, the Go node dialling or not, each with the other's half of `work`.
 fn pair(world: &World, go_dials: bool, go: &str, ours: &str) -> Option<(GoNode, Daemon)> {
-    let Ok(binary) = std::env::var("RECEPTOR_GO") else {
-        println!("SKIPPED: RECEPTOR_GO names no Go node");
-        return None;
-    };
+    let binary = GoNode::binary()?;
     let port = free_port();
     let listen = format!("- tcp-listener: {{port: {port}, bindaddr: 127.0.0.1}}\n");
     let dial = format!("- tcp-peer: {{address: \"127.0.0.1:{port}\"}}\n");

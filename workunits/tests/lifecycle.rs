@@ -83,7 +83,7 @@ async fn an_id_that_is_none_is_an_unknown_unit_and_never_a_path() {
     for id in ["../x", "nosuch", "aB3dEf9Z", ""] {
         let refused = node.engine.unit(id).unwrap_err();
         assert_eq!(
-            (refused.to_string(), refused.code()),
+            (refused.to_string(), refused.code().word()),
             (format!("unknown work unit {id}"), "unknown_unit")
         );
         assert!(node.engine.cancel(id, "", &local()).await.is_err());

@@ -244,7 +244,7 @@ async fn orders_for_a_node_out_of_reach_outlive_a_restart_and_are_carried_out_wh
 async fn a_submission_whose_answer_was_lost_is_found_again_from_a_datadir_that_has_moved() {
     let pair = Pair::start().await;
     // The answer to the whole submission is lost, and its node is gone before anybody asks again.
-    let asking = "Work unit created with ID aB3dEf9Z. Send stdin data and EOF.\n";
+    let asking = "Work unit created with ID aB3dEf9Z. Send stdin data and EOF. From byte 0.\n";
     pair.pipes.join("bar", Cut::Heard(session::FEATURES.len() + asking.len() + 1));
     let job = pair.job("moved");
     let (id, accepted) = submit(&pair.foo.engine, Submit { node: "bar".to_owned(), ..job }, b"").await;
@@ -259,4 +259,21 @@ async fn a_submission_whose_answer_was_lost_is_found_again_from_a_datadir_that_h
     output(&engine, id).await;
     assert_eq!(engine.unit(id.as_str()).unwrap().state, State::Succeeded);
     assert_eq!(pair.runs("moved"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_cannot_keep_what_is_asked_of_its_process_is_never_asked_for_less() {
+    let go = GoNode::default();
+    let pipes = Pipes::new(go.answer());
+    pipes.join("bar", Cut::Never);
+    let root = tempfile::tempdir().unwrap();
+    let engine = open(root.path(), &pipes).await;
+    let mut asked = Submit { node: "bar".to_owned(), ..common::submit("cat") };
+    asked.extension.sandbox.args = vec!["x".to_owned()];
+    let (id, accepted) = submit(&engine, asked, b"payload").await;
+    assert!(output(&engine, id).await.is_empty());
+    let unit = engine.unit(id.as_str()).unwrap();
+    assert_eq!((unit.state, unit.outcome), (State::Failed, Some(Outcome::Denied)), "{unit:?}");
+    assert!(unit.detail.contains("offers `sandbox`"), "{} {accepted:?}", unit.detail);
+    assert_eq!((go.units("bar"), go.runs("bar")), (0, 0));
 }

@@ -54,6 +54,38 @@ async fn what_ignores_the_first_signals_and_its_orphans_end_all_the_same() {
 }
 
 #[tokio::test]
+async fn what_forked_twice_changed_its_session_and_ignores_every_signal_leaves_no_descendant() {
+    let node = Node::start().await;
+    let deaf = r#"trap "" INT TERM HUP QUIT"#;
+    // The middle parent of the daemon has ended before the cancel, and the daemon has a child in yet another session.
+    let script = format!(
+        r#"{deaf}; (setsid sh -c "{quoted}; setsid sleep 1000 & echo \$! \$\$; while :; do sleep 1; done" &); while :; do sleep 1; done"#,
+        quoted = r#"trap \"\" INT TERM HUP QUIT"#
+    );
+    let id = node.sh(&script).await;
+    let mut follower = node.engine.results(id.as_str(), 0, Default::default(), "", &local()).await.unwrap();
+    let line = in_time(follower.next()).await.unwrap().unwrap();
+    let line = String::from_utf8_lossy(&line).into_owned();
+    let descendants: Vec<i32> = line.split_whitespace().map(|pid| pid.parse().unwrap()).collect();
+    let pid = node.running(id).await.pid.unwrap();
+    assert!(descendants.len() == 2 && descendants.iter().all(|pid| is_alive(*pid)), "{line}");
+    cancel(&node, id).await;
+    let (unit, _) = node.end(id).await;
+    assert_eq!((unit.state, unit.signal), (State::Canceled, Some(9)));
+    assert!(!is_alive(pid) && descendants.iter().all(|pid| !is_alive(*pid)), "{line}");
+}
+
+#[tokio::test]
+async fn a_command_that_a_signal_ends_leaves_nobody_who_writes_on_behind_its_end() {
+    let node = Node::start().await;
+    let id = node.sh("setsid sleep 1000 & echo $!; kill -9 $$").await;
+    let (unit, output) = node.end(id).await;
+    let left: i32 = String::from_utf8_lossy(&output).trim().parse().unwrap();
+    assert_eq!((unit.state, unit.signal), (State::Failed, Some(9)));
+    assert!(!is_alive(left), "{left}");
+}
+
+#[tokio::test]
 async fn a_unit_canceled_while_its_payload_arrives_never_starts() {
     let node = Node::start().await;
     let mut upload = node.engine.submit(submit("cat"), &local()).await.unwrap();

@@ -4,7 +4,10 @@ mod receptor;
 pub(crate) mod work;
 
 pub(crate) use receptor::{RECEPTOR_HELP, ReceptorArgs};
-pub(crate) use work::{ListArgs, ManyArgs, PayloadArgs, ReleaseArgs, StderrArg, SubmitArgs, UnitsArgs, Work};
+pub(crate) use work::{
+    AttachArgs, CancelArgs, ListArgs, ManyArgs, PayloadArgs, ReleaseArgs, ResultsArgs, StderrArg, SubmitArgs,
+    UnitsArgs, Work,
+};
 
 use std::{path::PathBuf, time::Duration};
 
@@ -213,6 +216,15 @@ mod tests {
             "netmesh work submit echo -n -a novalue",
             "netmesh work submit echo -n -a =x",
             "netmesh work results",
+            "netmesh work results a --stderr --both",
+            "netmesh work results a --tail 5 --from 7",
+            "netmesh work results a --both --from 7",
+            "netmesh work results a --tail -1",
+            "netmesh work attach",
+            "netmesh work attach a b",
+            "netmesh work cancel a --timeout 5s",
+            "netmesh work cancel a --tail 5",
+            "netmesh work cancel a --wait --timeout soon",
             "netmesh work release --all a",
             "netmesh ping a --delay -1",
             "netmesh ping a --delay NaN",

@@ -16,9 +16,11 @@ use crate::{
 /// The end of our stdin is passed on, and what the service still says is printed.
 pub(super) async fn run(door: &Door, args: ConnectArgs, console: &mut Console) -> Result<Code, Failure> {
     let mut session = door.open().await?;
+    session.offers().await?;
     session.connect(&args.node, &args.service, &args.tls_client).await.map_err(|no_answer| {
         let at = format!("cannot connect to `{}` on `{}`: {no_answer}", args.service, args.node);
-        Failure::not_done(format!("{at}; `netmesh status` lists nodes and services"))
+        let failure = Failure::not_done(format!("{at}; `netmesh status` lists nodes and services"));
+        failure.because(no_answer.refusal())
     })?;
     let raw = args.raw.then(RawMode::enter).transpose()?;
     let interrupt = console.interrupt.clone();
@@ -106,8 +108,14 @@ mod tests {
 
     #[tokio::test]
     async fn the_end_of_our_input_is_passed_on_and_the_last_words_are_printed() {
-        let script =
-            Script::new().greet().ask("connect").say("Connecting").eof_after(b"hello\n").raw(b"bye\n");
+        let script = Script::new()
+            .greet()
+            .ask("Features")
+            .say("{}")
+            .ask("connect")
+            .say("Connecting")
+            .eof_after(b"hello\n")
+            .raw(b"bye\n");
         let mut fake = Fake::start([script]).input(b"hello\n");
         assert_eq!(run(&fake.door(), args(), &mut fake.console).await, Ok(Code::OK));
         assert_eq!(fake.out().await, "bye\n");
@@ -115,7 +123,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_service_that_is_not_there_is_named() {
-        let script = Script::new().greet().ask("connect").say("ERROR: context canceled");
+        let script =
+            Script::new().greet().ask("Features").say("{}").ask("connect").say("ERROR: context canceled");
         let mut fake = Fake::start([script]);
         let failure = run(&fake.door(), args(), &mut fake.console).await.unwrap_err();
         assert_eq!(failure.code, Code::NOT_DONE);

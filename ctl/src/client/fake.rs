@@ -15,7 +15,10 @@ use tokio::{
     task::JoinHandle,
 };
 
-use super::{Console, Door, console::Interrupt};
+use super::{
+    Console, Door,
+    console::{Interrupt, Signals},
+};
 
 /// What one conversation hears and says.
 #[derive(Default)]
@@ -26,6 +29,7 @@ enum Step {
     Ask(String),
     Exactly(Vec<u8>),
     Eof(Vec<u8>),
+    Until(String),
     Hold,
 }
 
@@ -69,6 +73,11 @@ impl Script {
         self.then(Step::Eof(bytes.to_vec()))
     }
 
+    /// Says nothing more until a line with `part` was heard, perhaps in another conversation.
+    pub(crate) fn until(self, part: &str) -> Script {
+        self.then(Step::Until(part.to_owned()))
+    }
+
     /// Says nothing more until the client hangs up.
     pub(crate) fn hold(self) -> Script {
         self.then(Step::Hold)
@@ -96,6 +105,9 @@ impl Script {
                     stream.read_to_end(&mut heard).await.unwrap();
                     assert_eq!(String::from_utf8_lossy(&heard), String::from_utf8_lossy(&bytes));
                 }
+                Step::Until(part) => {
+                    heard.subscribe().wait_for(|heard| heard.contains(&part)).await.unwrap();
+                }
                 Step::Hold => {
                     let mut rest = Vec::new();
                     let _ = stream.read_to_end(&mut rest).await; // a reset is an end too
@@ -113,7 +125,7 @@ pub(crate) struct Fake {
     heard: Arc<watch::Sender<String>>,
     out: Recorder,
     err: Recorder,
-    stop: Arc<watch::Sender<bool>>,
+    stop: Arc<watch::Sender<Signals>>,
 }
 
 impl Fake {
@@ -139,6 +151,10 @@ impl Fake {
             input: Box::new(tokio::io::empty()),
             out: Box::new(out.clone()),
             err: Box::new(err.clone()),
+            err_again: {
+                let err = err.clone();
+                Arc::new(move || Box::new(err.clone()))
+            },
             json: false,
             interrupt,
         };
@@ -173,7 +189,7 @@ impl Fake {
         async move {
             let mut printed = out.0.subscribe();
             printed.wait_for(|bytes| String::from_utf8_lossy(bytes).contains(text)).await.unwrap();
-            stop.send_replace(true);
+            stop.send_modify(|signals| signals.interrupts += 1);
         }
     }
 
@@ -182,7 +198,27 @@ impl Fake {
         let (heard, stop) = (self.heard.clone(), self.stop.clone());
         async move {
             heard.subscribe().wait_for(|heard| heard.contains(text)).await.unwrap();
-            stop.send_replace(true);
+            stop.send_modify(|signals| signals.interrupts += 1);
+        }
+    }
+
+    /// Interrupts the client once it has said `text` on stderr.
+    pub(crate) fn pull_when_said(&self, text: &'static str) -> impl Future<Output = ()> + use<> {
+        let (err, stop) = (self.err.clone(), self.stop.clone());
+        async move {
+            let mut said = err.0.subscribe();
+            said.wait_for(|bytes| String::from_utf8_lossy(bytes).contains(text)).await.unwrap();
+            stop.send_modify(|signals| signals.interrupts += 1);
+        }
+    }
+
+    /// Sends a SIGTERM to the client once it has printed `text`.
+    pub(crate) fn terminate_when_printed(&self, text: &'static str) -> impl Future<Output = ()> + use<> {
+        let (out, stop) = (self.out.clone(), self.stop.clone());
+        async move {
+            let mut printed = out.0.subscribe();
+            printed.wait_for(|bytes| String::from_utf8_lossy(bytes).contains(text)).await.unwrap();
+            stop.send_modify(|signals| signals.terminated = true);
         }
     }
 

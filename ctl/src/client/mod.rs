@@ -24,6 +24,7 @@ pub(crate) use session::Door;
 
 use std::{path::Path, time::Duration};
 
+use serde_json::json;
 use tokio::time::timeout;
 
 use crate::{
@@ -36,6 +37,8 @@ const FAREWELL_MAX: Duration = Duration::from_secs(5);
 
 /// Runs one subcommand against the daemon on `socket`, and returns the code to leave.
 ///
+/// With `--json` a refusal of the daemon is printed as `{"code":"...","error":"..."}` besides.
+///
 /// # Errors
 /// What could not be done; its text is not printed yet.
 pub(crate) async fn run(
@@ -47,19 +50,30 @@ pub(crate) async fn run(
     let interrupt = console.interrupt.clone();
     let door = Door::new(socket);
     let farewell = match command {
-        Command::Work(Work::Submit(_) | Work::Results(_)) | Command::Connect(_) => FAREWELL_MAX,
+        Command::Work(Work::Attach(_)) => Duration::MAX, // an interruption is an order there, and does not end us
+        Command::Work(Work::Submit(_) | Work::Results(_) | Work::Cancel(_)) | Command::Connect(_) => {
+            FAREWELL_MAX
+        }
         _ => Duration::ZERO,
     };
-    let command = dispatch(command, &door, outer, console);
-    tokio::pin!(command);
-    tokio::select! {
-        biased;
-        done = &mut command => done,
-        () = interrupt.wait() => match timeout(farewell, command).await {
-            Ok(done) => done,
-            Err(_) => Err(Failure::new(Code::CANCELED, "")),
-        },
+    let done = {
+        let command = dispatch(command, &door, outer, console);
+        tokio::pin!(command);
+        tokio::select! {
+            biased;
+            done = &mut command => done,
+            () = interrupt.wait() => match timeout(farewell, command).await {
+                Ok(done) => done,
+                Err(_) => Err(Failure::new(Code::CANCELED, "")),
+            },
+        }
+    };
+    if let Err(Failure { text, why: Some(why), .. }) = &done
+        && console.json
+    {
+        console.compact(&json!({"code": why, "error": text})).await?;
     }
+    done
 }
 
 async fn dispatch(

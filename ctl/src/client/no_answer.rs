@@ -2,6 +2,8 @@
 
 use std::{fmt, io, path::PathBuf, time::Duration};
 
+use workunits::request::{ErrorCode, Refusal};
+
 use crate::exit::Failure;
 
 /// Why a question got no good answer.
@@ -16,15 +18,39 @@ pub(crate) enum NoAnswer {
     /// The conversation broke off.
     Broken { socket: PathBuf, error: io::Error },
     /// The node said no.
-    Refused(String),
+    Refused(Refusal),
+    /// The daemon does not get through to the node behind it.
+    OutOfReach { node: String, refusal: Refusal },
     /// The answer makes no sense.
     Garbled { socket: PathBuf, line: String },
 }
 
 impl NoAnswer {
-    /// Whether the daemon is gone, perhaps only for a moment.
+    /// Whether the daemon, or the node behind it, is gone, perhaps only for a moment.
     pub(crate) fn is_gone(&self) -> bool {
-        matches!(self, NoAnswer::NoDaemon { .. } | NoAnswer::Broken { .. })
+        match self {
+            NoAnswer::NoDaemon { .. } | NoAnswer::Broken { .. } => true,
+            // Waiting mends no name and no profile.
+            NoAnswer::OutOfReach { refusal, .. } => !matches!(
+                refusal.known(),
+                Some(
+                    ErrorCode::BadNode
+                        | ErrorCode::BadRequest
+                        | ErrorCode::UnknownTls
+                        | ErrorCode::SecureService
+                        | ErrorCode::Blocked
+                )
+            ),
+            _ => false,
+        }
+    }
+
+    /// What the node said, if it said no.
+    pub(crate) fn refusal(&self) -> Option<&Refusal> {
+        match self {
+            NoAnswer::Refused(refusal) | NoAnswer::OutOfReach { refusal, .. } => Some(refusal),
+            _ => None,
+        }
     }
 }
 
@@ -60,7 +86,8 @@ impl fmt::Display for NoAnswer {
                 };
                 write!(f, "the daemon on {} gave no answer: {why}; its log may say more", socket.display())
             }
-            NoAnswer::Refused(text) => f.write_str(text),
+            NoAnswer::Refused(refusal) => f.write_str(&refusal.text),
+            NoAnswer::OutOfReach { node, refusal } => write!(f, "cannot ask node `{node}`: {refusal}"),
             NoAnswer::Garbled { socket, line } => {
                 let line = shortened(line);
                 write!(f, "the daemon on {} answered what nobody understands: `{line}`", socket.display())
@@ -71,7 +98,7 @@ impl fmt::Display for NoAnswer {
 
 impl From<NoAnswer> for Failure {
     fn from(no_answer: NoAnswer) -> Failure {
-        Failure::not_done(no_answer.to_string())
+        Failure::not_done(no_answer.to_string()).because(no_answer.refusal())
     }
 }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use workunits::request::ErrorCode;
 
 use super::{Console, Door};
 use crate::{
@@ -13,9 +14,10 @@ use crate::{
 /// Asks as often as told. The code is 1 when any probe stayed without its reply.
 ///
 /// JSON: one object per probe and line, as the daemon gives it: `From`, `Success`, `Time` (ns), `TimeStr`, or
-/// `Error` and `Success`.
+/// `Code`, `Error` and `Success`.
 pub(super) async fn run(door: &Door, args: PingArgs, console: &mut Console) -> Result<Code, Failure> {
     let mut session = door.open().await?;
+    session.offers().await?;
     let count = args.count.unwrap_or(4);
     let delay = args.delay.unwrap_or(Duration::from_secs(1));
     let mut code = Code::OK;
@@ -48,11 +50,13 @@ fn error_line(node: &str, reply: &Value) -> String {
         Some(from) if !from.is_empty() => format!(" (from {from} in {})", text(reply, "TimeStr")),
         _ => String::new(),
     };
-    match error {
-        "no route to node" => {
-            format!("ping {node}: {error}{from}; `netmesh status` lists the nodes in reach")
-        }
-        _ => format!("ping {node}: {error}{from}"),
+    let no_route = match reply.get("Code").and_then(Value::as_str) {
+        Some(code) => code == ErrorCode::NoRoute.word(),
+        None => error == "no route to node",
+    };
+    match no_route {
+        true => format!("ping {node}: {error}{from}; `netmesh status` lists the nodes in reach"),
+        false => format!("ping {node}: {error}{from}"),
     }
 }
 
@@ -73,16 +77,28 @@ mod tests {
     #[tokio::test]
     async fn each_reply_is_a_line() {
         let reply = r#"{"From":"bar","Success":true,"Time":801018,"TimeStr":"801.018µs"}"#;
-        let mut fake = Fake::start([Script::new().greet().ask("ping").say(reply).ask("ping").say(reply)]);
+        let script =
+            Script::new().greet().ask("Features").say("{}").ask("ping").say(reply).ask("ping").say(reply);
+        let mut fake = Fake::start([script]);
         assert_eq!(run(&fake.door(), args(2), &mut fake.console).await, Ok(Code::OK));
         assert_eq!(fake.out().await, "Reply from bar in 801.018µs\nReply from bar in 801.018µs\n");
     }
 
     #[tokio::test]
     async fn no_reply_is_a_negative_answer() {
-        let reply = r#"{"Error":"no route to node","Success":false}"#;
-        let mut fake = Fake::start([Script::new().greet().ask("ping").say(reply)]);
-        assert_eq!(run(&fake.door(), args(1), &mut fake.console).await, Ok(Code::NEGATIVE));
-        assert!(fake.err().await.contains("ping bar: no route to node"));
+        for (features, asked, reply) in [
+            ("{}", r#"{"command":"ping""#, r#"{"Error":"no route to node","Success":false}"#),
+            (
+                r#"{"Features":["error-codes"]}"#,
+                r#""errors":"json""#,
+                r#"{"Code":"no_route","Error":"nobody knows the way","Success":false}"#,
+            ),
+        ] {
+            let script = Script::new().greet().ask("Features").say(features).ask(asked).say(reply);
+            let mut fake = Fake::start([script]);
+            assert_eq!(run(&fake.door(), args(1), &mut fake.console).await, Ok(Code::NEGATIVE));
+            let told = fake.err().await;
+            assert!(told.starts_with("netmesh: ping bar: ") && told.contains("`netmesh status`"), "{told}");
+        }
     }
 }

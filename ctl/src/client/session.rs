@@ -16,7 +16,7 @@ use tokio::{
     },
     time::timeout,
 };
-use workunits::request::{FrameKind, Offers};
+use workunits::request::{ErrorCode, FrameKind, Offers, Refusal};
 
 use super::no_answer::NoAnswer;
 
@@ -57,10 +57,17 @@ impl Door {
         };
         let (read, write) = stream.into_split();
         let socket = self.socket.clone();
-        let mut session = Session { read: BufReader::with_capacity(BUFFER, read), write, socket };
+        let read = BufReader::with_capacity(BUFFER, read);
+        let mut session = Session { read, write, socket, codes: false };
         session.greeted().await?;
         if let Some((node, tls_client)) = &self.beyond {
-            session.connect(node, "control", tls_client).await?;
+            session.offers().await?;
+            let connected = session.connect(node, "control", tls_client).await;
+            connected.map_err(|no_answer| match no_answer {
+                NoAnswer::Refused(refusal) => NoAnswer::OutOfReach { node: node.clone(), refusal },
+                other => other,
+            })?;
+            session.codes = false; // what the daemon offers says nothing of the node behind it
             session.greeted().await?;
         }
         Ok(session)
@@ -72,6 +79,8 @@ pub(crate) struct Session {
     read: BufReader<OwnedReadHalf>,
     write: OwnedWriteHalf,
     socket: PathBuf,
+    /// Whether the other end says why it refuses in codes, as far as it was asked.
+    codes: bool,
 }
 
 impl Session {
@@ -81,9 +90,11 @@ impl Session {
         self.object().await
     }
 
-    /// Asks what the daemon offers.
+    /// Asks what the daemon offers. From then on it is asked for codes too, where it has them.
     pub(crate) async fn offers(&mut self) -> Result<Offers, NoAnswer> {
-        Ok(Offers::of_status(&self.ask(&Offers::question()).await?))
+        let offers = Offers::of_status(&self.ask(&Offers::question()).await?);
+        self.codes = offers.error_codes;
+        Ok(offers)
     }
 
     /// Goes on to a service of another node; its bytes follow.
@@ -106,7 +117,9 @@ impl Session {
 
     /// Sends a line.
     pub(crate) async fn say(&mut self, line: &str) -> Result<(), NoAnswer> {
-        self.send(format!("{line}\n").as_bytes()).await.map_err(|error| self.broken(error))
+        let asking = self.codes.then(|| ErrorCode::asked_in(line));
+        let line = format!("{}\n", asking.as_deref().unwrap_or(line));
+        self.send(line.as_bytes()).await.map_err(|error| self.broken(error))
     }
 
     /// The object in the next line.
@@ -124,8 +137,8 @@ impl Session {
             return Err(self.broken(io::ErrorKind::UnexpectedEof.into()));
         }
         let line = String::from_utf8_lossy(&line).trim_end_matches('\r').to_owned();
-        match control::failed(&line) {
-            Some(text) => Err(NoAnswer::Refused(text.to_owned())),
+        match Refusal::of_reply(&line, self.codes) {
+            Some(refusal) => Err(NoAnswer::Refused(refusal)),
             None => Ok(line),
         }
     }

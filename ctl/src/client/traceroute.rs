@@ -7,9 +7,10 @@ use crate::exit::{Code, Failure};
 
 /// Shows each hop. The code is 1 when the last hop is an error.
 ///
-/// JSON: the daemon's object, hop number to `From`, `Time` (ns), `TimeStr` and perhaps `Error`.
+/// JSON: the daemon's object, hop number to `From`, `Time` (ns), `TimeStr` and perhaps `Error` and `Code`.
 pub(super) async fn run(door: &Door, node: &str, console: &mut Console) -> Result<Code, Failure> {
     let mut session = door.open().await?;
+    session.offers().await?;
     let line = json!({"command": "traceroute", "target": node}).to_string();
     let reply = session.ask(&line).await?;
     let mut hops: Vec<(u32, &Value)> = Vec::new();
@@ -37,11 +38,15 @@ mod tests {
     use super::*;
     use crate::client::fake::{Fake, Script};
 
+    fn asked(reply: &str) -> Script {
+        Script::new().greet().ask("Features").say("{}").ask("traceroute").say(reply)
+    }
+
     #[tokio::test]
     async fn hops_come_in_the_order_of_their_numbers() {
         let hop = |name: &str| format!(r#"{{"From":"{name}","Time":1,"TimeStr":"1ns"}}"#);
         let reply = format!(r#"{{"0":{},"1":{},"10":{},"2":{}}}"#, hop("a"), hop("b"), hop("k"), hop("c"));
-        let mut fake = Fake::start([Script::new().greet().ask("traceroute").say(&reply)]);
+        let mut fake = Fake::start([asked(&reply)]);
         assert_eq!(run(&fake.door(), "k", &mut fake.console).await, Ok(Code::OK));
         assert_eq!(fake.out().await, "0: a in 1ns\n1: b in 1ns\n2: c in 1ns\n10: k in 1ns\n");
     }
@@ -49,7 +54,7 @@ mod tests {
     #[tokio::test]
     async fn a_trace_that_does_not_arrive_is_a_negative_answer() {
         let reply = r#"{"0":{"From":"a","Time":1,"TimeStr":"1ns"},"1":{"Error":"no route to node","From":"a","Time":1,"TimeStr":"1ns"}}"#;
-        let mut fake = Fake::start([Script::new().greet().ask("traceroute").say(reply)]);
+        let mut fake = Fake::start([asked(reply)]);
         assert_eq!(run(&fake.door(), "k", &mut fake.console).await, Ok(Code::NEGATIVE));
         assert!(fake.err().await.contains("hop 1: no route to node from a"));
     }

@@ -30,7 +30,11 @@ use netmesh::{
     id::{NodeId, ServiceName},
     logic::LinkConfig,
 };
-use workunits::request::Stderr;
+use workunits::{
+    engine::Limits,
+    logic::{retention::Keep, sandbox::Rules},
+    request::Stderr,
+};
 
 pub(crate) use problem::{Problem, Problems};
 
@@ -52,6 +56,8 @@ pub(crate) struct Config {
     pub(crate) datadir: PathBuf,
     /// After so long without a word a link counts as dead; at least [`IDLE_LIMIT`].
     pub(crate) idle_limit: Duration,
+    /// How many units may run at a time, how many ended ones are kept, and how full the disk may get.
+    pub(crate) limits: Limits,
     /// The least level of event that is logged.
     pub(crate) log_level: LogLevel,
     /// The node is meant to stand alone, so no backend is missed.
@@ -164,6 +170,12 @@ pub(crate) struct WorkCommand {
     pub(crate) verify_signature: bool,
     /// What becomes of the error output.
     pub(crate) stderr: Stderr,
+    /// How many units of it may run at a time.
+    pub(crate) max_running: Option<usize>,
+    /// Which of its ended units are kept.
+    pub(crate) keep: Keep,
+    /// How its process is run, bounded and stopped.
+    pub(crate) rules: Rules,
 }
 
 /// How submissions to other nodes are signed.

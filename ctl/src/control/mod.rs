@@ -8,6 +8,7 @@
 //! ```
 //! The language is Receptor's (`netmesh::control`); what each conversation may know of its connection is in `peer.rs`.
 
+mod code;
 mod command;
 mod peer;
 mod server;

@@ -4,17 +4,23 @@
 //! conversation; a line that is too long, a payload that only its end of stream could end, and output that only the
 //! end of the stream can end, do.
 
-use std::{fmt::Display, io, sync::Arc};
+use std::{io, sync::Arc};
 
 use bytes::Bytes;
-use netmesh::control::{self, LineBuffer, Request};
+use netmesh::control::{self, LineBuffer, Params, Request};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     sync::{OwnedSemaphorePermit, Semaphore, watch},
 };
 use tracing::{debug, info};
+use workunits::request::ErrorCode;
 
-use super::{Context, command, peer::Wire};
+use super::{
+    Context,
+    code::{Coded, Reason},
+    command,
+    peer::Wire,
+};
 
 /// How much room a line gets at first: little, since most conversations are idle. The buffer grows by itself.
 const LINE_BYTES: usize = 4 << 10;
@@ -51,6 +57,8 @@ pub(super) struct Session<W> {
     /// What it sent and nobody has read yet.
     pub(super) input: LineBuffer,
     long_lines: LongLines,
+    /// Whether the request wants codes; of a line that cannot be read: whether the request before it did.
+    pub(super) codes: bool,
     /// Becomes true when the daemon stops.
     pub(super) stop: watch::Receiver<bool>,
 }
@@ -62,7 +70,7 @@ pub(super) async fn converse<W: Wire>(
     long_lines: LongLines,
     stop: watch::Receiver<bool>,
 ) {
-    let mut session = Session { wire, input: LineBuffer::default(), long_lines, stop };
+    let mut session = Session { wire, input: LineBuffer::default(), long_lines, codes: false, stop };
     let principal = session.wire.caller().principal.clone();
     debug!(principal, "control session began");
     let ended = session.run(&context).await;
@@ -79,7 +87,10 @@ impl<W: Wire> Session<W> {
         while let Some(line) = self.next_line().await? {
             let next = match Request::parse(&line) {
                 Ok(None) => Next::Request,
-                Ok(Some(request)) => command::run(request, self, context).await?,
+                Ok(Some(request)) => {
+                    self.codes = wants_codes(&request.params);
+                    command::run(request, self, context).await?
+                }
                 Err(bad) => self.refuse(bad).await?,
             };
             if next == Next::Close {
@@ -106,7 +117,10 @@ impl<W: Wire> Session<W> {
             if place.is_none() && self.input.waiting_bytes() > LONG_LINE_BYTES {
                 place = self.long_lines.0.clone().try_acquire_owned().ok();
                 if place.is_none() {
-                    self.refuse(format!("{LONG_LINES} lines of more than {LONG_LINE_BYTES} bytes are on their way: try again, or send large data as payload")).await?;
+                    let why = format!(
+                        "{LONG_LINES} lines of more than {LONG_LINE_BYTES} bytes are on their way: try again, or send large data as payload"
+                    );
+                    self.refuse(Reason(ErrorCode::Busy, why)).await?;
                     return Ok(None);
                 }
             }
@@ -157,10 +171,16 @@ impl<W: Wire> Session<W> {
     }
 
     /// Refuses a request, and says why.
-    pub(super) async fn refuse(&mut self, why: impl Display) -> io::Result<Next> {
-        let why = why.to_string();
-        info!(principal = self.wire.caller().principal, why, "refused a request");
-        self.send(control::failure(&why).as_bytes()).await?;
+    pub(super) async fn refuse(&mut self, why: impl Coded) -> io::Result<Next> {
+        let (code, why) = (why.code(), why.to_string());
+        info!(principal = self.wire.caller().principal, %code, why, "refused a request");
+        let line = if self.codes { code.refusal(&why) } else { control::failure(&why) };
+        self.send(line.as_bytes()).await?;
         Ok(Next::Request)
     }
+}
+
+/// Only a JSON request can ask for codes.
+fn wants_codes(params: &Params) -> bool {
+    matches!(params, Params::Json(members) if ErrorCode::is_asked_by(members))
 }

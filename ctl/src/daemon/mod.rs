@@ -26,7 +26,7 @@ use tokio::{
 };
 use tracing::{error, info, warn};
 use workunits::{
-    engine::{Engine, EngineConfig, OpenError, WorkType},
+    engine::{Engine, EngineConfig, OpenError, WorkType, make_room},
     sign::SigningConfig,
 };
 
@@ -93,6 +93,7 @@ pub(crate) async fn run(config: Config, options: RunOptions) -> Result<(), Daemo
     let state_dir = paths::node_state_dir(&config.datadir, config.node.as_str());
     // The engine's lock is taken later. Until then a second daemon of this name may get here: it only leaves a larger
     // number in a file from which numbers are only ever counted up.
+    make_room(&config.datadir, &state_dir);
     let life = state::begin(&state_dir)?;
     let node =
         Node::start(NodeConfig { id: config.node.clone(), epoch: life.epoch, idle_limit: config.idle_limit });
@@ -226,6 +227,7 @@ fn engine_config(
         }),
         verification: config.work_verification.clone(),
         incarnation: incarnation.to_owned(),
+        limits: config.limits.clone(),
         // Every unit that runs and every connection is an open file.
         open_files: workunits::runner::open_files::raise(),
     }
@@ -239,6 +241,9 @@ fn work_type(command: crate::config::WorkCommand) -> WorkType {
         allow_runtime_params: command.allow_runtime_params,
         verify_signature: command.verify_signature,
         stderr: command.stderr,
+        max_running: command.max_running,
+        keep: command.keep,
+        rules: command.rules,
     }
 }
 

@@ -61,7 +61,7 @@ pub(super) fn changes(old: &[Way], new: Vec<Way>) -> Changes {
 
 /// Refuses a configuration that differs in what only a restart can take over; names the section.
 pub(super) fn check(old: &Config, new: &Config) -> Result<(), ReloadFailed> {
-    let node = |c: &Config| (c.node.clone(), c.datadir.clone(), c.idle_limit);
+    let node = |c: &Config| (c.node.clone(), c.datadir.clone(), c.idle_limit, c.limits.clone());
     if node(old) != node(new) {
         return Err(ReloadFailed::Changed("node".to_owned()));
     }
@@ -157,6 +157,7 @@ mod tests {
             (BASE.to_owned(), Ok(())),
             (format!("# a comment\n{BASE}- local-only:\n"), Ok(())),
             (BASE.replace("id: foo", "id: baz"), Err(ReloadFailed::Changed("node".into()))),
+            (BASE.replace("id: foo", "id: foo, maxrunning: 3"), Err(ReloadFailed::Changed("node".into()))),
             (format!("{BASE}- log-level: debug\n"), Err(ReloadFailed::Changed("log-level".into()))),
             (
                 format!("{BASE}- work-command: {{worktype: id, command: id}}\n"),

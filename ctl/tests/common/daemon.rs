@@ -6,7 +6,7 @@ use std::{
     os::unix::net::{UnixDatagram, UnixStream},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
-    sync::mpsc,
+    sync::{Mutex, PoisonError, mpsc},
     thread,
     time::Instant,
 };
@@ -21,9 +21,18 @@ pub(crate) struct Daemon {
     notify: PathBuf,
     prefix: Vec<String>,
     child: Child,
-    log: mpsc::Receiver<String>,
+    log: Log,
     /// What was read of the log so far, for the message of a failing test.
     seen: Vec<String>,
+}
+
+/// The lines of a daemon's log; several threads may talk to the daemon meanwhile.
+struct Log(Mutex<mpsc::Receiver<String>>);
+
+impl Log {
+    fn lines(&mut self) -> &mut mpsc::Receiver<String> {
+        self.0.get_mut().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Daemon {
@@ -55,7 +64,7 @@ impl Daemon {
             notify: notify.to_owned(),
             prefix,
             child,
-            log,
+            log: Log(Mutex::new(log)),
             seen: Vec::new(),
         };
         let mut said = [0; 4096];
@@ -67,7 +76,7 @@ impl Daemon {
                     daemon.kill();
                     panic!(
                         "{node} was not ready: {error}; it said: {:#?}",
-                        daemon.log.iter().collect::<Vec<_>>()
+                        daemon.log.lines().iter().collect::<Vec<_>>()
                     );
                 }
             }
@@ -104,7 +113,7 @@ impl Daemon {
         // Its log ends when it does.
         let end = Instant::now() + PATIENCE;
         loop {
-            match self.log.recv_timeout(end.saturating_duration_since(Instant::now())) {
+            match self.log.lines().recv_timeout(end.saturating_duration_since(Instant::now())) {
                 Ok(line) => self.seen.push(line),
                 Err(mpsc::RecvTimeoutError::Disconnected) => break,
                 Err(mpsc::RecvTimeoutError::Timeout) => panic!("{} goes on: {:#?}", self.node, self.seen),
@@ -118,7 +127,7 @@ impl Daemon {
         let end = Instant::now() + PATIENCE;
         loop {
             let left = end.saturating_duration_since(Instant::now());
-            match self.log.recv_timeout(left) {
+            match self.log.lines().recv_timeout(left) {
                 Ok(line) => {
                     let found = words.iter().all(|word| line.contains(word));
                     self.seen.push(line.clone());
@@ -214,7 +223,7 @@ impl Daemon {
 
     /// How many lines of its log so far hold all of `words`.
     pub(crate) fn said(&mut self, words: &[&str]) -> usize {
-        self.seen.extend(self.log.try_iter());
+        self.seen.extend(self.log.lines().try_iter());
         self.seen.iter().filter(|line| words.iter().all(|word| line.contains(word))).count()
     }
 }
@@ -223,7 +232,7 @@ impl Drop for Daemon {
     fn drop(&mut self) {
         self.kill();
         if thread::panicking() {
-            self.seen.extend(self.log.try_iter());
+            self.seen.extend(self.log.lines().try_iter());
             eprintln!("log of {}:\n{}", self.node, self.seen.join("\n"));
         }
     }

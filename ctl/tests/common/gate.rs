@@ -32,10 +32,19 @@ impl Gate {
 
     /// Lets the command go on, once, as soon as it gets there. Waits until the command has begun.
     pub(crate) fn open(&self) {
+        self.say(b"\n");
+    }
+
+    /// Tells a command that listens to words to end.
+    pub(crate) fn end(&self) {
+        self.say(b"end\n");
+    }
+
+    fn say(&self, line: &[u8]) {
         // One writer for as long as the command lives: what it does not read at once stays in the pipe.
         let mut gate = self.writer.get_or_init(|| {
             fs::OpenOptions::new().write(true).open(&self.path).expect("the command comes to the gate")
         });
-        gate.write_all(b"\n").expect("the command lives");
+        gate.write_all(line).expect("the command lives");
     }
 }

@@ -5,15 +5,19 @@
 
 #![allow(dead_code, unused_imports)] // Each test file uses its own part of this.
 
+mod cable;
 mod daemon;
 mod gate;
+mod go;
 mod process;
 mod talk;
 mod world;
 
 pub(crate) use self::{
+    cable::Cable,
     daemon::Daemon,
     gate::Gate,
+    go::{GoNode, read_line},
     process::{Ran, finish, free_port, lines, signal},
     talk::Talk,
     world::{LINKS, World, line},

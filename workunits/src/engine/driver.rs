@@ -3,15 +3,19 @@
 //! A unit has a driver from its launch until its last process has ended. What it knows is on disk: the next daemon
 //! starts another one from there.
 
-use std::{collections::BTreeMap, io, sync::Arc};
+use std::{
+    io,
+    sync::{Arc, Weak},
+};
 
 use super::{
-    EngineConfig, Inner, UnitHandle, WorkType,
+    Inner, UnitHandle,
     handle::{blocking, settle_if_ended},
+    prepare::prepare,
 };
 use crate::{
-    logic::{recovery::Supervisor, split::split, state::Event},
-    runner::{command, launch::Launch, process::PidFd},
+    logic::{recovery::Supervisor, state::Event},
+    runner::{command, process::PidFd},
     store::{
         events::Happened,
         notice::Subscription,
@@ -45,30 +49,16 @@ impl Inner {
     }
 
     /// Looks after a unit, whose supervisor this is, until nothing of it runs any more.
+    ///
+    /// It holds a place in the run queue for so long. One whose driver broke down keeps it: something may still run.
     pub(super) fn look_after(self: &Arc<Inner>, unit: &UnitHandle, supervisor: Option<PidFd>) {
+        self.hold_place(unit);
         let news = self.notices.directory(unit.dir().path());
-        let (inner, unit) = (Arc::downgrade(self), unit.clone());
+        let (engine, unit) = (Arc::downgrade(self), unit.clone());
         self.spawn(async move {
-            let mut supervisor = supervisor;
-            let mut news = news;
-            while let Some(process) = supervisor.take() {
-                follow(&unit, process, &mut news).await;
-                let Some(inner) = inner.upgrade() else { return };
-                let of = unit.clone();
-                match blocking(move || inner.after(&of)).await {
-                    Ok(After::Other(other)) => supervisor = Some(other),
-                    Ok(After::Ended) => {}
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => {} // removed under us
-                    Err(error) => {
-                        tracing::error!(unit = %unit.id(), %error, "cannot record how the unit ended; the next start will");
-                        return;
-                    }
-                }
-            }
-            if unit.dir().is_released()
-                && let Err(error) = unit.remove().await
-            {
-                tracing::error!(unit = %unit.id(), %error, "cannot remove a released unit; the next start tries again");
+            look_after(&engine, &unit, supervisor, news).await;
+            if let Some(engine) = engine.upgrade() {
+                engine.leave_place(unit.id());
             }
         });
     }
@@ -109,6 +99,8 @@ impl Inner {
                 State::Running => Event::Lost {
                     why: "its supervisor died without a record of how the command ended; the command was killed"
                         .to_owned(),
+                    stdout: unit.dir().stdout_size(),
+                    stderr: unit.dir().stderr_size(),
                 },
                 // Nothing opened the gate, so the command has not run.
                 _ => Event::StartFailed { why: "the supervisor ended before it could start the command".to_owned() },
@@ -122,6 +114,34 @@ impl Inner {
         unit.refresh()?;
         settle_if_ended(unit);
         Ok(After::Ended)
+    }
+}
+
+/// Follows a unit's supervisors until the last has ended, and removes the unit if it was released meanwhile.
+async fn look_after(
+    engine: &Weak<Inner>,
+    unit: &UnitHandle,
+    mut supervisor: Option<PidFd>,
+    mut news: Subscription,
+) {
+    while let Some(process) = supervisor.take() {
+        follow(unit, process, &mut news).await;
+        let Some(engine) = engine.upgrade() else { return };
+        let of = unit.clone();
+        match blocking(move || engine.after(&of)).await {
+            Ok(After::Other(other)) => supervisor = Some(other),
+            Ok(After::Ended) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {} // removed under us
+            Err(error) => {
+                tracing::error!(unit = %unit.id(), %error, "cannot record how the unit ended; the next start will");
+                return;
+            }
+        }
+    }
+    if unit.dir().is_released()
+        && let Err(error) = unit.remove().await
+    {
+        tracing::error!(unit = %unit.id(), %error, "cannot remove a released unit; the next start tries again");
     }
 }
 
@@ -187,17 +207,4 @@ fn end_go_unit(locked: &mut status::Locked<'_>, canceled: bool) -> io::Result<()
     (ended.state, ended.outcome, ended.detail) = (state, Some(outcome), detail.to_owned());
     (ended.phase, ended.extra_data, ended.ended_at) = (None, Extra::None, Some(rfc3339(at)));
     locked.record(Happened { name, ..Happened::default() }, ended, at)
-}
-
-/// What a unit's supervisor is to run.
-fn prepare(config: &EngineConfig, of: &WorkType, unit: &UnitHandle) -> Result<Launch, String> {
-    let arguments = unit.spec().arguments.as_deref().unwrap_or(&of.params);
-    let mut argv = vec![of.command.clone()];
-    argv.extend(split(arguments).map_err(|error| error.to_string())?);
-    let env = [("NETMESH_NODE", config.node.clone()), ("NETMESH_UNIT", unit.id().to_string())];
-    let env: BTreeMap<_, _> = env.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-    let stderr = unit.spec().stderr.unwrap_or_default();
-    let mut launch = Launch::new(argv, stderr, env);
-    launch.open_files = config.open_files;
-    Ok(launch)
 }

@@ -1,6 +1,6 @@
 //! Units that another node does: their runner, and the orders that it is given.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use tokio::{
     sync::{mpsc, oneshot},
@@ -40,27 +40,47 @@ impl Inner {
     ) -> Result<mpsc::Sender<Order>, WorkError> {
         // Held to the end, so that a unit never has two runners.
         let mut units = lock(&self.units);
-        let entry = units.get_mut(unit.id()).ok_or_else(|| WorkError::UnknownUnit(unit.id().to_string()))?;
+        let row = units.get_mut(unit.id()).ok_or_else(|| WorkError::UnknownUnit(unit.id().to_string()))?;
+        let entry = row.unit_mut().wake(unit);
         if let Some(orders) = entry.orders.as_ref().filter(|orders| !orders.is_closed()) {
             return Ok(orders.clone());
         }
         let (orders, taken) = mpsc::channel(ORDERS_MOST);
         entry.orders = Some(orders.clone());
-        unit.settle(false);
+        unit.show_settled(false);
         let (runner, unit) = (EndWithUs(self.remote.spawn(unit.clone(), taken, first)), unit.clone());
+        let inner = Arc::downgrade(self);
         self.spawn(async move {
             let mut runner = runner;
-            if let Err(error) = (&mut runner.0).await {
-                tracing::error!(unit = %unit.id(), %error, "the runner of a remote unit broke down; the next start goes on");
+            let ended = (&mut runner.0).await;
+            unit.settle();
+            match ended {
+                Ok(orders) => hand_on(orders, &unit, &inner).await,
+                Err(error) => {
+                    tracing::error!(unit = %unit.id(), %error, "the runner of a remote unit broke down; the next start goes on");
+                }
             }
-            unit.settle(true);
         });
         Ok(orders)
     }
 }
 
+/// Gives the orders that came while a runner ended to the next one. There never are two: the first has ended.
+async fn hand_on(mut orders: mpsc::Receiver<Order>, unit: &UnitHandle, inner: &Weak<Inner>) {
+    orders.close();
+    while let Some(mut order) = orders.recv().await {
+        // Whoever gave it hears of a unit that is gone, or of an engine that is, when the order is dropped.
+        let Some(inner) = inner.upgrade() else { return };
+        while let Ok(next) = inner.runner_of(unit, None)
+            && let Err(mpsc::error::SendError(back)) = next.send(order).await
+        {
+            order = back;
+        }
+    }
+}
+
 /// A task that ends when whoever waits for it does.
-struct EndWithUs(JoinHandle<()>);
+struct EndWithUs(JoinHandle<mpsc::Receiver<Order>>);
 
 impl Drop for EndWithUs {
     fn drop(&mut self) {

@@ -2,7 +2,13 @@
 
 use std::{io, path::PathBuf};
 
-use crate::{logic::state::NotNow, sign::VerifyError, store::status::StepError};
+use super::space::is_full;
+use crate::{
+    logic::{sandbox::NotAllowed, state::NotNow},
+    request::ErrorCode,
+    sign::VerifyError,
+    store::status::StepError,
+};
 
 /// Why a request about work was refused. Its text is what goes over the wire, after `ERROR: `.
 #[derive(Debug, thiserror::Error)]
@@ -16,6 +22,9 @@ pub enum WorkError {
     /// The work type takes no parameters of the submitter.
     #[error("extra params provided but not allowed")]
     ExtraParams,
+    /// The work type does not let the submitter choose this.
+    #[error(transparent)]
+    NotAllowed(#[from] NotAllowed),
     /// A time to live for work that starts at once.
     #[error("ttl option is intended for remote work only")]
     LocalTtl,
@@ -52,6 +61,9 @@ pub enum WorkError {
     /// The unit cannot do this now.
     #[error(transparent)]
     NotNow(NotNow),
+    /// The disk has no room for it.
+    #[error("no space: {0}; release units or make room, then submit again")]
+    NoSpace(String),
     /// The engine is stopping.
     #[error("this node is shutting down: ask again when it is back")]
     Closing,
@@ -69,25 +81,27 @@ pub enum WorkError {
 
 impl WorkError {
     /// A word for programs, which never changes.
-    pub fn code(&self) -> &'static str {
+    pub fn code(&self) -> ErrorCode {
         match self {
-            WorkError::UnknownUnit(_) => "unknown_unit",
-            WorkError::UnknownWorkType(_) => "unknown_work_type",
-            WorkError::ExtraParams => "params_not_allowed",
-            WorkError::LocalTtl | WorkError::BadTtl(_) => "bad_ttl",
-            WorkError::SecretsInClear => "secrets_in_clear",
-            WorkError::BadNode(_) => "bad_node",
-            WorkError::UnexpectedSignature => "unexpected_signature",
-            WorkError::Denied(_) => "denied",
-            WorkError::IncompletePayload(_) => "incomplete_payload",
-            WorkError::Canceled(_) => "canceled",
-            WorkError::Superseded(_) => "superseded",
-            WorkError::Released(_) => "released",
-            WorkError::Remote(_) => "remote",
-            WorkError::NotNow(_) => "not_now",
-            WorkError::Closing => "closing",
-            WorkError::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => "no_space",
-            WorkError::Io { .. } => "io",
+            WorkError::UnknownUnit(_) => ErrorCode::UnknownUnit,
+            WorkError::UnknownWorkType(_) => ErrorCode::UnknownWorkType,
+            WorkError::ExtraParams => ErrorCode::ParamsNotAllowed,
+            WorkError::NotAllowed(refusal) => refusal.code(),
+            WorkError::LocalTtl | WorkError::BadTtl(_) => ErrorCode::BadTtl,
+            WorkError::SecretsInClear => ErrorCode::SecretsInClear,
+            WorkError::BadNode(_) => ErrorCode::BadNode,
+            WorkError::UnexpectedSignature => ErrorCode::UnexpectedSignature,
+            WorkError::Denied(why) => why.code(),
+            WorkError::IncompletePayload(_) => ErrorCode::IncompletePayload,
+            WorkError::Canceled(_) => ErrorCode::Canceled,
+            WorkError::Superseded(_) => ErrorCode::Superseded,
+            WorkError::Released(_) => ErrorCode::Released,
+            WorkError::Remote(_) => ErrorCode::Remote,
+            WorkError::NotNow(_) => ErrorCode::NotNow,
+            WorkError::Closing => ErrorCode::Closing,
+            WorkError::NoSpace(_) => ErrorCode::NoSpace,
+            WorkError::Io { source, .. } if is_full(source) => ErrorCode::NoSpace,
+            WorkError::Io { .. } => ErrorCode::Io,
         }
     }
 

@@ -2,15 +2,19 @@
 
 use std::{
     io,
-    sync::{Arc, Weak},
+    ops::Deref,
+    sync::{
+        Arc, Mutex, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, SystemTime},
 };
 
 use tokio::sync::watch;
 
-use super::Inner;
+use super::{Inner, lock, queue::is_queued};
 use crate::{
-    logic::state::{Effect, Event},
+    logic::state::{Effect, Event, LAUNCHING},
     store::{
         Spec, UnitDir,
         status::{self, StepError},
@@ -21,14 +25,25 @@ use crate::{
 /// One unit: its files, its newest status, and the door through which its status changes.
 #[derive(Clone)]
 pub struct UnitHandle {
-    shared: Arc<Shared>,
+    shared: Arc<Slot>,
 }
+
+/// A way back to a unit that rests, as long as somebody has it.
+#[derive(Clone, Default)]
+pub(super) struct AtRest(Weak<Slot>);
+
+/// What is left while only an [`AtRest`] points here: not the unit itself.
+struct Slot(Box<Shared>);
 
 struct Shared {
     dir: UnitDir,
     spec: Spec,
     unit: watch::Sender<Arc<Unit>>,
     life: watch::Sender<Life>,
+    /// Whether the files say what is shown.
+    recorded: AtomicBool,
+    /// What it waits for, while it is in the run queue. The disk does not know: it depends on the others.
+    wait: Mutex<Option<String>>,
     engine: Weak<Inner>,
 }
 
@@ -44,7 +59,21 @@ pub struct Life {
 impl UnitHandle {
     pub(super) fn new(dir: UnitDir, spec: Spec, unit: Unit, engine: Weak<Inner>) -> UnitHandle {
         let (unit, life) = (watch::Sender::new(Arc::new(unit)), watch::Sender::new(Life::default()));
-        UnitHandle { shared: Arc::new(Shared { dir, spec, unit, life, engine }) }
+        let (recorded, wait) = (AtomicBool::new(true), Mutex::new(None));
+        let shared = Shared { dir, spec, unit, life, recorded, wait, engine };
+        UnitHandle { shared: Arc::new(Slot(Box::new(shared))) }
+    }
+
+    /// A unit that has ended, and to which nobody will add anything.
+    pub(super) fn at_rest(dir: UnitDir, spec: Spec, unit: Unit, engine: Weak<Inner>) -> UnitHandle {
+        let handle = UnitHandle::new(dir, spec, unit, engine);
+        handle.show_settled(true);
+        handle
+    }
+
+    /// The way back to it.
+    pub(super) fn downgrade(&self) -> AtRest {
+        AtRest(Arc::downgrade(&self.shared))
     }
 
     /// Its id.
@@ -75,6 +104,13 @@ impl UnitHandle {
     /// Whether output may still come, waking on every change.
     pub fn life(&self) -> watch::Receiver<Life> {
         self.shared.life.subscribe()
+    }
+
+    /// Closes when the engine does: then nobody will wake a follower any more.
+    pub(crate) fn closing(&self) -> watch::Receiver<()> {
+        // An engine that is gone already has closed: so has the channel that stands in for its own.
+        let gone = || watch::channel(()).1;
+        self.shared.engine.upgrade().map_or_else(gone, |engine| engine.closing.subscribe())
     }
 
     /// Changes the status: under the unit's lock, on disk before anyone sees it. A terminal state is never left.
@@ -115,7 +151,12 @@ impl UnitHandle {
 
     /// Takes one step of a unit that runs here. Blocks on the unit's lock and on the disk.
     pub(super) fn take_step(&self, event: &Event) -> Result<Vec<Effect>, StepError> {
-        let (unit, effects) = status::take_step(self.dir(), event, SystemTime::now())?;
+        self.take_step_at(event, SystemTime::now())
+    }
+
+    /// The same, at a moment that the caller wants to know.
+    pub(super) fn take_step_at(&self, event: &Event, now: SystemTime) -> Result<Vec<Effect>, StepError> {
+        let (unit, effects) = status::take_step(self.dir(), event, now)?;
         self.publish(unit);
         Ok(effects)
     }
@@ -136,23 +177,62 @@ impl UnitHandle {
         let mut failed = Unit::clone(&self.current());
         (failed.state, failed.outcome, failed.detail) = (State::Failed, Some(outcome), why.to_owned());
         failed.phase = None;
+        self.not_recorded();
         self.publish(failed);
     }
 
-    /// Says that nobody will add to the output any more.
-    pub(super) fn settle(&self, settled: bool) {
+    /// Notes that what is shown is not what the files say.
+    pub(super) fn not_recorded(&self) {
+        self.shared.recorded.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether the files say what is shown.
+    pub(super) fn is_recorded(&self) -> bool {
+        self.shared.recorded.load(Ordering::Relaxed)
+    }
+
+    /// Shows what a unit in the run queue waits for; nothing once it does not.
+    pub(super) fn show_wait(&self, wait: Option<String>) {
+        lock(&self.shared.wait).clone_from(&wait);
+        let mut unit = Unit::clone(&self.current());
+        if is_queued(&unit) {
+            unit.detail = wait.unwrap_or_else(|| LAUNCHING.to_owned());
+            self.publish(unit);
+        }
+    }
+
+    /// Nobody will add to the output any more: says so, and lets a unit that has ended rest.
+    pub(super) fn settle(&self) {
+        match self.shared.engine.upgrade() {
+            Some(engine) => engine.settled(self),
+            None => self.show_settled(true),
+        }
+    }
+
+    /// Says whether nobody will add to the output any more.
+    pub(super) fn show_settled(&self, settled: bool) {
         self.shared.life.send_modify(|life| life.settled = settled);
+    }
+
+    /// Whether the unit has ended, and nobody will add to its output.
+    pub(super) fn is_settled(&self) -> bool {
+        self.shared.life.borrow().settled && self.current().state.is_terminal()
     }
 
     /// Lets the unit go from the engine's table, and its followers with it.
     pub(super) fn forget(&self) {
+        self.shared.life.send_modify(|life| life.gone = true);
         if let Some(engine) = self.shared.engine.upgrade() {
             engine.forget(self.id());
         }
-        self.shared.life.send_modify(|life| life.gone = true);
     }
 
-    fn publish(&self, unit: Unit) -> Arc<Unit> {
+    fn publish(&self, mut unit: Unit) -> Arc<Unit> {
+        if is_queued(&unit)
+            && let Some(wait) = &*lock(&self.shared.wait)
+        {
+            unit.detail.clone_from(wait);
+        }
         let unit = Arc::new(unit);
         let mut before = None;
         self.shared.unit.send_if_modified(|shown| {
@@ -176,10 +256,24 @@ impl UnitHandle {
     }
 }
 
+impl AtRest {
+    /// The unit, if somebody has it.
+    pub(super) fn upgrade(&self) -> Option<UnitHandle> {
+        self.0.upgrade().map(|shared| UnitHandle { shared })
+    }
+}
+
+impl Deref for Slot {
+    type Target = Shared;
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
+}
+
 /// A unit that runs here gets no more output once it has ended.
 pub(super) fn settle_if_ended(unit: &UnitHandle) {
     if unit.current().state.is_terminal() {
-        unit.settle(true);
+        unit.settle();
     }
 }
 
@@ -188,4 +282,24 @@ pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|panic| Err(io::Error::other(panic)))
+}
+
+/// A unit's status as its files say it now; a running one's with the size that its output has.
+///
+/// Its supervisor writes the file before the driver hears of it, and whoever has read output must not be told Pending.
+pub(super) fn live(unit: &UnitHandle) -> Arc<Unit> {
+    let mut current = unit.current();
+    if current.state.is_terminal() || current.remote().is_some() {
+        return current;
+    }
+    if current.format > 0
+        && let Ok(fresh) = unit.refresh()
+    {
+        current = fresh;
+    }
+    if current.state != State::Running {
+        return current;
+    }
+    let (stdout_size, stderr_size) = (unit.dir().stdout_size(), unit.dir().stderr_size());
+    Arc::new(Unit { stdout_size, stderr_size, ..Unit::clone(&current) })
 }

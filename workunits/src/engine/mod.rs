@@ -1,47 +1,67 @@
 //! Engine: the handle through which work is submitted, shown, followed, ended and released.
 
 mod access;
+mod arrival;
 mod driver;
 mod elsewhere;
 mod error;
 mod handle;
+mod janitor;
+mod list;
 mod mesh;
+mod one_at_a_time;
 mod open;
+mod prepare;
+mod queue;
+mod scan;
+mod space;
 mod submit;
+mod table;
 mod upload;
+mod wall;
 mod watch;
 
 use std::{
     collections::BTreeMap,
     fs::File,
-    io,
     path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU32},
     time::SystemTime,
 };
 
 use netmesh::wire::WorkCommand;
-use tokio::{sync::mpsc, task::JoinSet};
+use tokio::task::JoinSet;
 
-use self::elsewhere::runs_elsewhere;
 pub use self::{
     access::{Caller, Way},
     error::{OpenError, WorkError},
     handle::{Life, UnitHandle},
+    list::Page,
     mesh::{AsyncReadWrite, BoxFuture, Conversation, DialFailed, Mesh, Reach},
+    space::make_room,
     upload::Upload,
     watch::{Frame, Watch},
 };
+use self::{
+    elsewhere::runs_elsewhere,
+    janitor::Janitor,
+    one_at_a_time::OneAtATime,
+    queue::RunQueue,
+    space::{Space, is_full},
+    table::Place,
+};
 use crate::{
     logic::{
+        retention::Keep,
+        sandbox::Rules,
         state::{Effect, Event},
         units::{Request, Units},
     },
     request::{Output, Stderr},
     runner::remote::{Order, Remote},
     sign::{SigningConfig, Verifier},
-    store::{Store, notice::Notices, released::Released, tail::Follower},
-    unit::{State, Unit, UnitId},
+    store::{Store, notice::Notices, released::Released, status::StepError, tail::Follower},
+    unit::Unit,
 };
 
 /// What an engine needs to know.
@@ -66,6 +86,28 @@ pub struct EngineConfig {
     /// How many files a command may open, where that is not what this process may
     /// ([`raise`](crate::runner::open_files::raise)).
     pub open_files: Option<u64>,
+    /// How many units may run at a time, how many ended ones are kept, and how full the disk may get.
+    pub limits: Limits,
+}
+
+/// What bounds the units of a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// How many may run here at a time, whatever their type.
+    pub max_running: Option<usize>,
+    /// Which ended ones are kept, where their type does not say; of units that ran elsewhere too.
+    pub keep: Keep,
+    /// How many bytes of the datadir's file system must be free for a new one to be taken; 0 asks for none.
+    pub min_free: u64,
+}
+
+/// Less free room than this, and a node takes no new work, unless its configuration says otherwise.
+pub const MIN_FREE: u64 = 16 << 20;
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits { max_running: None, keep: Keep::default(), min_free: MIN_FREE }
+    }
 }
 
 /// Something that may be run here.
@@ -83,6 +125,12 @@ pub struct WorkType {
     pub verify_signature: bool,
     /// What becomes of its error output, where the submitter can tell the two apart and asks for nothing else.
     pub stderr: Stderr,
+    /// How many units of it may run at a time; the others wait in the order of their coming.
+    pub max_running: Option<usize>,
+    /// Which of its ended units are kept; what it leaves open the node's [`Limits`] say.
+    pub keep: Keep,
+    /// How its process is run, bounded and stopped.
+    pub rules: Rules,
 }
 
 /// What became of a submission.
@@ -90,7 +138,7 @@ pub struct WorkType {
 pub enum Accepted {
     /// It runs, here or there.
     Started,
-    /// Its node is out of reach; it is kept until that is over.
+    /// It waits: its node is out of reach, its time has not come, or no place is free. It starts when that is over.
     Submitted,
 }
 
@@ -113,10 +161,16 @@ pub(crate) struct Inner {
     config: EngineConfig,
     types: BTreeMap<String, WorkType>,
     store: Store,
-    units: Mutex<Units<Entry>>,
+    units: Mutex<Units<Place>>,
+    /// Counts how often a unit came to rest.
+    spells: AtomicU32,
+    /// Closes with the engine, for those who follow a unit of it.
+    closing: tokio::sync::watch::Sender<()>,
     released: Mutex<Released>,
-    /// Submissions with a request id, one at a time: the same request twice must find the first one's unit.
-    requests: Mutex<()>,
+    requests: OneAtATime,
+    queue: RunQueue,
+    janitor: Janitor,
+    space: Space,
     verifier: Verifier,
     remote: Remote,
     notices: Notices,
@@ -124,26 +178,11 @@ pub(crate) struct Inner {
     lock: Mutex<Option<File>>,
 }
 
-/// A unit in the table.
-#[derive(Clone)]
-struct Entry {
-    handle: UnitHandle,
-    /// Of a remote unit: how its runner is spoken to, once it was started.
-    orders: Option<mpsc::Sender<Order>>,
-    /// Which upload may write its payload; the newest.
-    upload: Arc<Mutex<u64>>,
-}
-
 impl Engine {
     /// A unit's status now; a running one's with the size that its output has.
     pub fn unit(&self, id: &str) -> Result<Arc<Unit>, WorkError> {
-        self.inner.entry(id).map(|entry| live(&entry.handle))
-    }
-
-    /// All units' statuses.
-    pub fn units(&self) -> BTreeMap<UnitId, Arc<Unit>> {
-        let handles: Vec<_> = lock(&self.inner.units).iter().map(|(_, entry)| entry.handle.clone()).collect();
-        handles.iter().map(|handle| (handle.id(), live(handle))).collect()
+        let unknown = || WorkError::UnknownUnit(id.to_owned());
+        self.inner.shown(id.parse().map_err(|_| unknown())?).ok_or_else(unknown)
     }
 
     /// Follows a unit's output from a byte on, until the unit has ended and all of it was read.
@@ -211,6 +250,7 @@ impl Engine {
 
     /// Lets everything go: units run on, and the next engine on this datadir takes them up.
     pub async fn shutdown(&self) {
+        self.inner.queue.close();
         let mut tasks = std::mem::take(&mut *lock(&self.inner.tasks));
         tasks.shutdown().await;
         if let Some(file) = lock(&self.inner.lock).take() {
@@ -221,16 +261,6 @@ impl Engine {
 }
 
 impl Inner {
-    fn entry(&self, id: &str) -> Result<Entry, WorkError> {
-        let unknown = || WorkError::UnknownUnit(id.to_owned());
-        let parsed: UnitId = id.parse().map_err(|_| unknown())?;
-        lock(&self.units).get(parsed).cloned().ok_or_else(unknown)
-    }
-
-    pub(crate) fn forget(&self, id: UnitId) {
-        lock(&self.units).remove(id);
-    }
-
     /// Runs `task` until it ends or the engine shuts down.
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         let mut tasks = lock(&self.tasks);
@@ -239,25 +269,31 @@ impl Inner {
     }
 
     async fn cancel_here(&self, handle: UnitHandle) -> Result<(), WorkError> {
-        let path = handle.dir().path().to_owned();
-        handle::blocking(move || {
-            Ok(handle.take_step(&Event::Cancel).map(|effects| {
+        let (id, path) = (handle.id(), handle.dir().path().to_owned());
+        let space = self.space.clone();
+        let canceled = handle::blocking(move || {
+            let cancel = || handle.take_step(&Event::Cancel);
+            let full = |error: &StepError| matches!(error, StepError::Io(error) if is_full(error));
+            Ok(space.at_any_rate(cancel, full).map(|effects| {
                 if effects.contains(&Effect::Stop) {
                     crate::runner::command::stop(handle.dir());
                 }
                 handle::settle_if_ended(&handle);
             }))
         })
-        .await
-        .map_err(WorkError::io("cannot cancel the unit in", &path))?
-        .map_err(WorkError::step(path))
+        .await;
+        canceled
+            .map_err(WorkError::io("cannot cancel the unit in", &path))?
+            .map_err(WorkError::step(path))?;
+        self.withdraw(id);
+        Ok(())
     }
 
     async fn release_here(&self, handle: UnitHandle, force: bool) -> Result<(), WorkError> {
         let path = handle.dir().path().to_owned();
         self.remember_released(&handle, force)?;
-        let dir = handle.dir().clone();
-        let marked = handle::blocking(move || dir.mark_released()).await;
+        let (dir, space) = (handle.dir().clone(), self.space.clone());
+        let marked = handle::blocking(move || space.at_any_rate(|| dir.mark_released(), is_full)).await;
         let canceled = match marked {
             Ok(()) => self.cancel_here(handle.clone()).await,
             Err(error) => Err(WorkError::io("cannot mark as released", &path)(error)),
@@ -285,9 +321,8 @@ impl Inner {
         let remember = || lock(&self.released).remember(request.clone(), SystemTime::now());
         let remembered = remember().or_else(|error| match unit.current().state.is_terminal() {
             // Releasing is how room is made on a full disk: what is to go makes room for the memory of it.
-            true if error.kind() == io::ErrorKind::StorageFull => {
-                unit.dir().empty().and_then(|()| remember())
-            }
+            true if is_full(&error) => unit.dir().empty().and_then(|()| remember()),
+            false if is_full(&error) => self.space.at_any_rate(remember, is_full),
             _ => Err(error),
         });
         match remembered {
@@ -304,26 +339,6 @@ impl Inner {
 fn request_of(unit: &UnitHandle) -> Option<Request> {
     let spec = unit.spec();
     spec.request_id.clone().map(|id| Request { owner: spec.owner.clone(), id })
-}
-
-/// A unit's status as its files say it now; a running one's with the size that its output has.
-///
-/// Its supervisor writes the file before the driver hears of it, and whoever has read output must not be told Pending.
-fn live(unit: &UnitHandle) -> Arc<Unit> {
-    let mut current = unit.current();
-    if current.state.is_terminal() || current.remote().is_some() {
-        return current;
-    }
-    if current.format > 0
-        && let Ok(fresh) = unit.refresh()
-    {
-        current = fresh;
-    }
-    if current.state != State::Running {
-        return current;
-    }
-    let (stdout_size, stderr_size) = (unit.dir().stdout_size(), unit.dir().stderr_size());
-    Arc::new(Unit { stdout_size, stderr_size, ..Unit::clone(&current) })
 }
 
 /// A lock that is held for moments; whoever panicked with it left whole values behind.

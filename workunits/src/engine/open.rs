@@ -5,35 +5,57 @@ use std::{
     fs::{self, DirBuilder, File},
     io::{self, Read, Write},
     os::unix::fs::DirBuilderExt,
-    sync::{Arc, Mutex},
-    time::SystemTime,
+    sync::{Arc, Mutex, atomic::AtomicU32},
+    time::{Duration, SystemTime},
 };
 
-use tokio::task::JoinSet;
+use tokio::{sync::watch, task::JoinSet};
 
 use super::{
-    Engine, EngineConfig, Entry, Inner, Mesh, OpenError, UnitHandle, WorkType, elsewhere::runs_elsewhere,
-    handle, lock,
+    Engine, EngineConfig, Inner, Mesh, OpenError, UnitHandle, WorkType,
+    elsewhere::runs_elsewhere,
+    handle,
+    janitor::Janitor,
+    lock,
+    queue::RunQueue,
+    space::{Space, is_full, make_room},
+    table::{Place, is_home},
 };
 use crate::{
     logic::{
         recovery::{Found, Plan, Supervisor, plan},
         units::{Request, Units},
     },
-    runner::{command, process::PidFd, remote::Remote},
+    runner::{
+        command,
+        process::{PidFd, identify},
+        remote::Remote,
+    },
     sign::{Signer, Verifier},
     store::{Spec, Store, UnitDir, notice::Notices, private, released::Released, status},
-    unit::{Extra, Outcome, State, Unit, rfc3339},
+    unit::{Extra, Outcome, Phase, State, Unit, UnitId, rfc3339},
 };
 
+/// How often, and how long apart, the lock of a daemon that is gone is tried: 2 s in all.
+const LOOKS_MOST: u32 = 100;
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
 /// A unit found on disk, and what to do with it.
-struct Recovered {
+pub(super) struct Recovered {
     dir: UnitDir,
     spec: Spec,
     unit: Unit,
     plan: Plan,
     supervisor: Option<PidFd>,
     released: bool,
+    /// Whether the files say what is shown.
+    recorded: bool,
+}
+
+impl Recovered {
+    pub(super) fn id(&self) -> UnitId {
+        self.dir.id()
+    }
 }
 
 impl Engine {
@@ -51,7 +73,8 @@ impl Engine {
         for dir in [&config.datadir, &config.state_dir] {
             DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(io("cannot make", dir))?;
         }
-        let held = hold(&config)?;
+        make_room(&config.datadir, &config.state_dir);
+        let held = hold(&config).await?;
         let root = config.datadir.join(&config.node);
         let store = Store::open(root.clone()).map_err(io("cannot open", &root))?;
         let path = config.state_dir.join("released");
@@ -59,12 +82,17 @@ impl Engine {
         let remote = Remote::new(mesh, config.signing.clone().map(Signer::new));
         let inner = Arc::new(Inner {
             verifier: Verifier::new(config.verification.clone(), config.node.clone()),
+            queue: RunQueue::new(&config),
+            janitor: Janitor::new(&config),
+            space: Space::new(&config),
             config,
             types,
             store,
             units: Mutex::new(Units::default()),
+            spells: AtomicU32::new(1),
+            closing: watch::Sender::new(()),
             released: Mutex::new(released),
-            requests: Mutex::new(()),
+            requests: Default::default(),
             remote,
             notices: Notices::start(),
             tasks: Mutex::new(JoinSet::new()),
@@ -73,20 +101,25 @@ impl Engine {
         let engine = Engine { inner };
         let inner = engine.inner.clone();
         let found = handle::blocking(move || {
-            let dirs = inner.store.scan()?;
-            Ok(dirs.into_iter().filter_map(|dir| inner.recover(dir)).collect::<Vec<_>>())
+            let found = inner.scan()?;
+            let resting = found.resting.into_iter();
+            *lock(&inner.units) = Units::of(resting.map(|(id, summary)| (id, summary, Place::unseen())));
+            Ok(found.others)
         });
         for recovered in found.await.map_err(io("cannot read", &root))? {
             engine.inner.resume(recovered).await;
         }
+        engine.inner.space.put_by();
+        engine.inner.open_queue();
+        engine.inner.start_janitor();
         Ok(engine)
     }
 }
 
 impl Inner {
     /// Reads what one directory says. A directory that cannot be read is shown as failed, not passed over. Blocks.
-    fn recover(&self, dir: UnitDir) -> Option<Recovered> {
-        if !dir.is_committed() {
+    pub(super) fn recover(&self, dir: UnitDir) -> Option<Recovered> {
+        if dir.is_uncommitted() {
             // A submission that broke off before its commit point; a Go node leaves such behind when it refuses one.
             // Only an empty directory is removed, or one with nothing but our own unfinished spec and an empty log.
             for unfinished in [dir.path().join("spec.tmp"), dir.events_path()] {
@@ -112,6 +145,7 @@ impl Inner {
                     plan: Plan::Keep,
                     supervisor: None,
                     released: false,
+                    recorded: false,
                     dir,
                 })
             }
@@ -126,11 +160,14 @@ impl Inner {
         let mut seen = status::peek(dir);
         let mut payload_whole = true;
         let mut process = (Supervisor::None, None);
-        // What has ended is taken as its status says it: the log was on disk before that.
-        if !seen.as_ref().is_some_and(|unit| unit.state.is_terminal()) {
+        // What has ended is taken as its status says it: the log was on disk before that. Not where a Go node wrote the
+        // status of a unit of ours.
+        let lent = |unit: &Unit| unit.format == 0 && dir.events_path().exists();
+        if !seen.as_ref().is_some_and(|unit| unit.state.is_terminal() && !lent(unit)) {
             let mut locked = status::lock(dir)?;
             locked.trust_log(spec.as_ref());
-            locked.show()?;
+            // The log has it all: a full disk must not make a unit unreadable.
+            locked.show().or_else(|error| if is_full(&error) { Ok(()) } else { Err(error) })?;
             seen = locked.unit().cloned();
             if let Some(unit) = &seen {
                 process = command::supervisor(dir, unit, locked.log());
@@ -143,8 +180,7 @@ impl Inner {
             }
         }
         if let Some(unit) = seen.as_ref().filter(|unit| unit.work_type == "remote") {
-            payload_whole = dir.stdout_size() >= unit.stdout_size
-                && dir.stderr_size().unwrap_or(0) >= unit.stderr_size.unwrap_or(0);
+            payload_whole = is_home(dir, unit);
         }
         let released = dir.is_released();
         let plan = plan(&Found {
@@ -153,27 +189,42 @@ impl Inner {
             released,
             known_type: seen.as_ref().is_some_and(|unit| self.types.contains_key(&unit.work_type)),
             payload_whole,
+            resumable: spec.as_ref().is_some_and(|spec| spec.resume),
         });
         let unit = seen.unwrap_or_default();
         let spec = spec.unwrap_or_else(|| Spec::from_status(&unit));
-        Ok(Recovered { dir: dir.clone(), spec, unit, plan, supervisor: process.1, released })
+        Ok(Recovered { dir: dir.clone(), spec, unit, plan, supervisor: process.1, released, recorded: true })
     }
 
     /// Does with a unit what its files ask for.
     async fn resume(self: &Arc<Inner>, found: Recovered) {
-        let Recovered { dir, spec, unit, plan, supervisor, released } = found;
+        let Recovered { dir, spec, unit, plan, supervisor, released, recorded } = found;
         let request = spec.request_id.clone().map(|id| Request { owner: spec.owner.clone(), id });
-        let handle = self.take_in(dir, spec, unit, request).handle;
+        let entry = self.take_in(dir, spec, unit, request);
+        let handle = entry.handle;
+        if !recorded {
+            handle.not_recorded();
+        }
         match plan {
-            Plan::Keep => handle.settle(true),
+            Plan::Await => entry.upload.abandoned_since_before(&handle),
+            Plan::Keep => handle.settle(),
             Plan::Remove => {}
-            Plan::Follow => self.look_after(&handle, supervisor),
+            Plan::Follow => {
+                self.look_after(&handle, supervisor);
+                // Recorded, while its supervisor may never have heard of it; or released, and not even recorded.
+                if (released || handle.current().phase == Some(Phase::Canceling))
+                    && let Err(error) = self.cancel_here(handle.clone()).await
+                {
+                    tracing::error!(unit = %handle.id(), %error, "cannot stop a unit that was canceled; the next start tries again");
+                }
+            }
             Plan::Launch => {
                 let (inner, of) = (self.clone(), handle.clone());
-                let started = handle::blocking(move || Ok(inner.launch(&of))).await;
-                if let Ok(Some(supervisor)) = started {
-                    self.look_after(&handle, Some(supervisor));
-                }
+                let queued = handle::blocking(move || {
+                    inner.enqueue_again(&of);
+                    Ok(())
+                });
+                queued.await.ok(); // only a panic, which has told its own story
             }
             Plan::Remote => {
                 if let Err(error) = self.runner_of(&handle, None) {
@@ -190,7 +241,12 @@ impl Inner {
                     Ok(())
                 });
                 survivors.await.ok(); // unreadable files name no process
-                self.recorded(&handle, move |unit| end(unit, State::Failed, outcome, &why)).await;
+                let dir = handle.dir().clone();
+                let failed = move |unit: &mut Unit| {
+                    (unit.stdout_size, unit.stderr_size) = (dir.stdout_size(), dir.stderr_size());
+                    end(unit, State::Failed, outcome, &why);
+                };
+                self.recorded(&handle, failed).await;
             }
         }
         if released && !runs_elsewhere(&handle) {
@@ -207,22 +263,7 @@ impl Inner {
         if let Err(error) = handle.update(change).await {
             tracing::error!(unit = %handle.id(), %error, "cannot record how a unit ended; the next start tries again");
         }
-        handle.settle(true);
-    }
-
-    /// Takes a unit into the table.
-    pub(super) fn take_in(
-        self: &Arc<Inner>,
-        dir: UnitDir,
-        spec: Spec,
-        unit: Unit,
-        request: Option<Request>,
-    ) -> Entry {
-        let id = dir.id();
-        let handle = UnitHandle::new(dir, spec, unit, Arc::downgrade(self));
-        let entry = Entry { handle, orders: None, upload: Arc::default() };
-        lock(&self.units).insert(id, request, entry.clone());
-        entry
+        handle.settle();
     }
 }
 
@@ -247,8 +288,27 @@ fn check_types(config: &EngineConfig) -> Result<BTreeMap<String, WorkType>, Open
     Ok(types)
 }
 
+/// Takes the lock of the node's units. Of a daemon that was killed, a child may still have it until its program is loaded.
+async fn hold(config: &EngineConfig) -> Result<File, OpenError> {
+    let mut looks = 0;
+    loop {
+        looks += 1;
+        match try_hold(config) {
+            Err(OpenError::Held { holder, .. }) if looks < LOOKS_MOST && has_ended(&holder) => {
+                tokio::time::sleep(LOOK_AGAIN).await; // a lock wakes only who blocks a thread on it
+            }
+            done => return done,
+        }
+    }
+}
+
+/// Whether there is no process of this number.
+fn has_ended(holder: &str) -> bool {
+    holder.parse().map_or(true, |pid| identify(pid).is_err())
+}
+
 /// Takes the lock of the node's units; the kernel gives it back when this process ends, however that happens.
-fn hold(config: &EngineConfig) -> Result<File, OpenError> {
+fn try_hold(config: &EngineConfig) -> Result<File, OpenError> {
     let path = config.datadir.join(format!(".{}.lock", config.node));
     let fault = |what| {
         let path = path.clone();
@@ -275,6 +335,9 @@ fn hold(config: &EngineConfig) -> Result<File, OpenError> {
         Err(error) => return Err(fault("cannot lock")(error)),
     }
     let named = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
-    named.map_err(fault("cannot write the lock"))?;
+    // It is held all the same; the name in it is for those who are refused.
+    named
+        .or_else(|error| if is_full(&error) { Ok(()) } else { Err(error) })
+        .map_err(fault("cannot write the lock"))?;
     Ok(file)
 }

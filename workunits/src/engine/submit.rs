@@ -4,19 +4,22 @@ use std::time::SystemTime;
 
 use netmesh::{id::NodeId, json::parse_go_duration};
 
-use super::{Caller, Engine, Entry, Inner, Upload, WorkError, handle::blocking, lock, upload::is_arriving};
+use super::{
+    Caller, Engine, Inner, Upload, WorkError, handle::blocking, lock, prepare::arguments, table::Entry,
+    upload::is_arriving,
+};
 use crate::{
     logic::units::Request,
-    request::{Extension, Stderr, Submit},
+    request::{Extension, PayloadEnd, Stderr, Submit},
     store::Spec,
-    unit::{FORMAT, Outcome, UnitId, rfc3339},
+    unit::{FORMAT, Outcome, Unit, UnitId, rfc3339},
 };
 
 impl Engine {
     /// Makes a unit; its payload goes into the [`Upload`]. The unit is on disk when this returns.
     ///
-    /// The same owner with the same request id gets the same unit again. One whose payload never came whole, and which
-    /// therefore never ran, is replaced.
+    /// The same owner with the same request id gets the same unit again, and goes on with a payload that was cut if both
+    /// submissions say `resume`. A unit whose payload never came whole, and which therefore never ran, is replaced.
     ///
     /// # Errors
     /// A refusal leaves nothing behind.
@@ -33,20 +36,23 @@ impl Engine {
         let inner = &self.inner;
         let Some(id) = spec.request_id.clone() else {
             let entry = inner.create(spec, None)?;
-            return Upload::new(self.clone(), entry.handle, entry.upload);
+            return Upload::new(self.clone(), entry.handle, entry.upload, false);
         };
+        let resume = spec.resume;
         let request = Request { owner: spec.owner.clone(), id };
-        let _one_at_a_time = lock(&inner.requests);
+        let _turn = inner.requests.turn(&request);
         if lock(&inner.released).contains(&request, now) {
             return Err(WorkError::Released(request.id));
         }
-        let known = lock(&inner.units).by_request(&request).map(|(_, entry)| entry.clone());
-        if let Some(entry) = known {
+        if let Some(entry) = inner.made_by(&request)? {
             let unit = entry.handle.current();
             if is_arriving(&unit) {
-                return Upload::new(self.clone(), entry.handle, entry.upload);
+                // What was begun with another payload in mind is begun anew.
+                let of = entry.handle.spec();
+                let go_on = resume && of.resume && of.payload == spec.payload;
+                return Upload::new(self.clone(), entry.handle, entry.upload, go_on);
             }
-            if unit.outcome != Some(Outcome::IncompletePayload) {
+            if !never_ran(&unit) {
                 return Ok(Upload::again(self.clone(), entry.handle));
             }
             let dir = entry.handle.dir().clone();
@@ -54,8 +60,14 @@ impl Engine {
             entry.handle.forget();
         }
         let entry = inner.create(spec, Some(request))?;
-        Upload::new(self.clone(), entry.handle, entry.upload)
+        Upload::new(self.clone(), entry.handle, entry.upload, resume)
     }
+}
+
+/// Whether a unit's payload never came whole, so that the same request may try again. `no_space` is also the end of a
+/// command whose limited output the disk would not take: that one has run.
+fn never_ran(unit: &Unit) -> bool {
+    matches!(unit.outcome, Some(Outcome::IncompletePayload | Outcome::NoSpace)) && unit.started_at.is_none()
 }
 
 impl Inner {
@@ -73,9 +85,12 @@ impl Inner {
             work_type: submit.work_type,
             params: submit.params,
             payload: submit.extension.payload,
+            resume: submit.extension.resume,
             stderr,
             request_id: submit.extension.request_id.map(|id| id.to_ascii_lowercase()),
             parent: submit.extension.parent,
+            meta: submit.extension.meta,
+            sandbox: submit.extension.sandbox,
             owner: caller.principal.clone(),
             created_at: rfc3339(now),
             ..Spec::default()
@@ -86,22 +101,26 @@ impl Inner {
             }
             let of = of.ok_or_else(|| WorkError::UnknownWorkType(spec.work_type.clone()))?;
             let asked = spec.params.get("params").map_or("", String::as_str);
-            if !asked.is_empty() && !of.allow_runtime_params {
+            of.rules.permit(&spec.sandbox, of.allow_runtime_params)?;
+            // Who may run any program may give it any arguments; that this one may was just seen.
+            if !asked.is_empty() && !of.allow_runtime_params && spec.sandbox.command.is_none() {
                 return Err(WorkError::ExtraParams);
             }
-            let parts = [of.params.as_str(), asked].into_iter().filter(|part| !part.is_empty());
             spec.stderr = Some(spec.stderr.unwrap_or(of.stderr));
-            spec.arguments = Some(parts.collect::<Vec<_>>().join(" "));
+            spec.arguments = Some(arguments(of, &spec.sandbox, asked));
             return Ok(spec);
         }
         let secret = |name: &String| name.to_lowercase().starts_with("secret_");
         if submit.tls_client.is_empty() && spec.params.keys().any(secret) {
             return Err(WorkError::SecretsInClear);
         }
+        let mut ttl = spec.meta.ttl.map(|ttl| ttl.0);
         if !submit.ttl.is_empty() {
-            let ttl = parse_go_duration(&submit.ttl).map_err(|error| WorkError::BadTtl(error.to_string()))?;
-            spec.expiration = now.checked_add(ttl).map(rfc3339);
+            let asked =
+                parse_go_duration(&submit.ttl).map_err(|error| WorkError::BadTtl(error.to_string()))?;
+            ttl = Some(ttl.map_or(asked, |ttl| ttl.min(asked)));
         }
+        spec.expiration = ttl.and_then(|ttl| now.checked_add(ttl)).map(rfc3339);
         submit.node.parse::<NodeId>().map_err(|_| WorkError::BadNode(submit.node.clone()))?;
         spec.node = Some(submit.node);
         spec.tls_client = submit.tls_client;
@@ -115,6 +134,10 @@ impl Inner {
         spec: Spec,
         request: Option<Request>,
     ) -> Result<Entry, WorkError> {
+        self.space.admit(match spec.payload {
+            Some(PayloadEnd::Length { length, .. }) => length,
+            _ => 0,
+        })?;
         let dir = loop {
             match self.store.create(fresh_id(), &spec) {
                 Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}

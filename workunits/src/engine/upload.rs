@@ -1,17 +1,15 @@
 //! Upload: a payload on its way to `stdin`. It is counted and hashed as it comes, and never held in memory.
 
-use std::{
-    fs::File,
-    io::{self, Write},
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{io, path::Path, time::SystemTime};
 
-use aws_lc_rs::digest::{Context, SHA256};
 use tokio::sync::oneshot;
 
 use super::{
     Accepted, Engine, UnitHandle, WorkError,
+    arrival::Slot,
     handle::{blocking, settle_if_ended},
+    queue::is_queued,
+    space::is_full,
 };
 use crate::{
     logic::state::Event,
@@ -26,69 +24,65 @@ type Attempt = oneshot::Receiver<Result<Accepted, WorkError>>;
 /// How much is kept in memory before it goes to disk.
 const BLOCK: usize = 256 * 1024;
 
-/// The payload of a new unit. Dropped before [`complete`](Upload::complete), the unit has failed and never runs.
+/// The payload of a new unit. Dropped before [`complete`](Upload::complete), the unit has failed and never runs; one
+/// that may be gone on with waits for its rest.
 pub struct Upload {
     engine: Engine,
     unit: UnitHandle,
     /// `None` when the same request has made the unit before: what comes now is counted out.
     sink: Option<Sink>,
+    there: u64,
 }
 
 struct Sink {
-    writer: Writer,
-    buffer: Vec<u8>,
-    turn: Turn,
-}
-
-struct Writer {
-    file: File,
-    hash: Context,
-    length: u64,
-}
-
-/// Which of several uploads of the same request may go on: the last one that came.
-#[derive(Clone)]
-struct Turn {
-    newest: Arc<Mutex<u64>>,
+    slot: Slot,
+    /// Which upload this is: the newest alone may go on.
     own: u64,
+    /// Whether a cut leaves the unit waiting for the rest.
+    resumable: bool,
+    buffer: Vec<u8>,
 }
 
 impl Upload {
-    /// A payload for a unit that has yet to get one; if it has got one meanwhile, nothing is wanted any more.
+    /// A payload for a unit that has yet to get one, or `go_on` with what is there; if it has got one meanwhile, nothing
+    /// is wanted any more. Blocks.
     pub(super) fn new(
         engine: Engine,
         unit: UnitHandle,
-        newest: Arc<Mutex<u64>>,
+        slot: Slot,
+        go_on: bool,
     ) -> Result<Upload, WorkError> {
-        let stdin = unit.dir().stdin_path();
-        let (own, file) = {
-            let mut turn = newest.lock().unwrap_or_else(PoisonError::into_inner);
+        let begun = {
+            let mut arriving = slot.lock();
             // Asked under the lock: an older upload may just have ended, and what it brought is about to be read.
             if !is_arriving(&unit.current()) {
-                drop(turn);
+                drop(arriving);
                 return Ok(Upload::again(engine, unit));
             }
-            // A new file, not the old one emptied: an older upload may still be writing to that.
-            let file = match std::fs::remove_file(&stdin) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-                _ => unit.dir().create_stdin(),
-            };
-            *turn += 1;
-            (*turn, file.map_err(WorkError::io("cannot make", stdin))?)
+            arriving.begin(unit.dir(), go_on)
         };
-        let writer = Writer { file, hash: Context::new(&SHA256), length: 0 };
-        let sink = Sink { writer, buffer: Vec::new(), turn: Turn { newest, own } };
-        Ok(Upload { engine, unit, sink: Some(sink) })
+        let (own, there) = begun.map_err(WorkError::io("cannot make", unit.dir().stdin_path()))?;
+        let sink = Sink { slot, own, resumable: go_on, buffer: Vec::new() };
+        Ok(Upload { engine, unit, sink: Some(sink), there })
     }
 
     /// Nothing is wanted any more: the unit exists, and goes its way.
     pub(super) fn again(engine: Engine, unit: UnitHandle) -> Upload {
-        Upload { engine, unit, sink: None }
+        let there = match &unit.spec().payload {
+            Some(PayloadEnd::Length { length, .. }) => *length,
+            _ => 0,
+        };
+        Upload { engine, unit, sink: None, there }
     }
 
     /// The unit's id.
     pub fn id(&self) -> UnitId {
         self.unit.id()
+    }
+
+    /// How many bytes of the payload are there already, where the submission says that it can go on from there.
+    pub fn there(&self) -> u64 {
+        self.there
     }
 
     /// Takes more of the payload.
@@ -111,59 +105,67 @@ impl Upload {
         let (unit, engine) = (self.unit.clone(), self.engine.clone());
         let finished = blocking(move || Ok(sink.finish(&engine, &unit))).await;
         match finished.map_err(WorkError::io("cannot keep the payload in", path))?? {
-            None => Ok(Accepted::Started),
+            None => Ok(self.accepted()),
             // A runner that ends without a word was told to: the unit says what became of it.
             Some(went) => went.await.unwrap_or(Ok(Accepted::Submitted)),
         }
     }
 
-    /// The payload broke off: the unit has failed and never runs.
+    /// The payload broke off: the unit has failed and never runs, or waits for the rest.
     pub async fn incomplete(mut self, why: &str) {
         if let Some(sink) = self.sink.take() {
-            cut(self.unit.clone(), sink.turn, why.to_owned()).await;
+            cut(self.unit.clone(), sink, Fault::Cut(why.to_owned())).await;
         }
     }
 
     fn accepted(&self) -> Accepted {
-        match self.unit.current().remote() {
+        let unit = self.unit.current();
+        match unit.remote() {
             Some(remote) if !remote.remote_started => Accepted::Submitted,
+            None if unit.outcome == Some(Outcome::Expired) => Accepted::Submitted,
+            None if is_queued(&unit) && self.engine.inner.queue.wait(self.id()).is_some() => {
+                Accepted::Submitted
+            }
             _ => Accepted::Started,
         }
     }
 
     async fn flush(&mut self) -> Result<(), WorkError> {
         let Some(mut sink) = self.sink.take() else { return Ok(()) };
-        self.may_go_on(&sink.turn)?;
+        self.may_go_on()?;
         let path = self.unit.dir().stdin_path();
-        let (turn, unit) = (sink.turn.clone(), self.unit.clone());
+        let space = self.engine.inner.space.clone();
         let written = blocking(move || {
-            let done = sink.writer.write(&sink.buffer);
-            sink.buffer.clear();
-            Ok((sink, done))
+            if let Err(full) = space.admit_more(sink.buffer.len() as u64) {
+                return Ok((sink, Err(full)));
+            }
+            let done = sink.write();
+            Ok((sink, Ok(done)))
         })
         .await;
-        match written {
-            Ok((sink, Ok(()))) => self.sink = Some(sink),
-            Ok((_, Err(error))) | Err(error) => {
-                cut(
-                    unit,
-                    turn,
-                    format!("Error reading input data: cannot write {}: {error}", path.display()),
-                )
-                .await;
-                return Err(WorkError::io("cannot write", path)(error));
+        let (mut sink, fault, error) = match written {
+            Ok((sink, Ok(Ok(true)))) => {
+                self.sink = Some(sink);
+                return Ok(());
             }
-        }
-        Ok(())
+            Ok((_, Ok(Ok(false)))) => return Err(WorkError::Superseded(self.unit.id().to_string())),
+            Ok((sink, Ok(Err(error)))) => {
+                (sink, Fault::of_disk(&path, &error), WorkError::io("cannot write", path)(error))
+            }
+            Ok((sink, Err(full))) => {
+                (sink, Fault::NoSpace(format!("Error reading input data: {full}")), full)
+            }
+            Err(error) => return Err(WorkError::io("cannot write", path)(error)),
+        };
+        (sink.resumable, sink.buffer) = (false, Vec::new());
+        cut(self.unit.clone(), sink, fault).await;
+        Err(error)
     }
 
-    fn may_go_on(&self, turn: &Turn) -> Result<(), WorkError> {
+    fn may_go_on(&self) -> Result<(), WorkError> {
         let id = self.unit.id().to_string();
         if self.unit.life().borrow().gone {
             return Err(WorkError::UnknownUnit(id));
-        }
-        if !turn.is_ours() {
-            return Err(WorkError::Superseded(id));
         }
         match self.unit.current().state {
             State::Canceled => Err(WorkError::Canceled(id)),
@@ -178,7 +180,7 @@ impl Drop for Upload {
         let why = "the connection closed before the payload was complete".to_owned();
         // Without a runtime the whole engine is going; the next one finds the unit and ends it the same way.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(cut(self.unit.clone(), sink.turn, why));
+            runtime.spawn(cut(self.unit.clone(), sink, Fault::Cut(why)));
         }
     }
 }
@@ -188,61 +190,68 @@ pub(super) fn is_arriving(unit: &Unit) -> bool {
     unit.state == State::Pending && matches!(unit.phase, Some(Phase::Created | Phase::Uploading))
 }
 
-impl Turn {
-    fn is_ours(&self) -> bool {
-        *self.newest.lock().unwrap_or_else(PoisonError::into_inner) == self.own
-    }
+/// Why a payload did not come whole.
+pub(super) enum Fault {
+    /// It broke off, could not be written, or is not what was declared.
+    Cut(String),
+    /// The disk has no room for it.
+    NoSpace(String),
 }
 
-impl Writer {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.hash.update(bytes);
-        self.length += bytes.len() as u64;
-        self.file.write_all(bytes)
+impl Fault {
+    fn of_disk(path: &Path, error: &io::Error) -> Fault {
+        let why = format!("Error reading input data: cannot write {}: {error}", path.display());
+        if is_full(error) { Fault::NoSpace(why) } else { Fault::Cut(why) }
     }
 }
 
 impl Sink {
+    /// Puts down what is in memory, if this upload is still the newest. Blocks.
+    fn write(&mut self) -> io::Result<bool> {
+        let mut arriving = self.slot.lock();
+        if !arriving.is_turn_of(self.own) {
+            return Ok(false);
+        }
+        arriving.write(&self.buffer)?;
+        self.buffer.clear();
+        Ok(true)
+    }
+
     /// The last write, the check, and the step that lets the unit run; gives back who hears how the first attempt of
     /// a unit for elsewhere went. Blocks on the disk.
     ///
     /// Whoever asked may stop waiting at any time: from that step on the unit has somebody who looks after it.
     fn finish(self, engine: &Engine, unit: &UnitHandle) -> Result<Option<Attempt>, WorkError> {
-        let Sink { mut writer, buffer, turn } = self;
+        let Sink { slot, own, buffer, .. } = self;
         let id = || unit.id().to_string();
-        let kept = writer.write(&buffer).and_then(|()| match writer.length {
-            0 => Ok(()), // an empty file is made again should a power cut lose it
-            _ => writer.file.sync_data(),
-        });
         // Held until the step is on disk, so that no other upload takes the file away in between.
-        let newest = turn.newest.lock().unwrap_or_else(PoisonError::into_inner);
-        if *newest != turn.own {
+        let mut arriving = slot.lock();
+        if !arriving.is_turn_of(own) {
             return Err(WorkError::Superseded(id()));
         }
-        let length = writer.length;
-        let sha256 = hex(writer.hash.finish().as_ref());
         let stdin = unit.dir().stdin_path();
-        let fault = match (&kept, unit.spec().payload.as_ref()) {
-            (Err(error), _) => {
-                Some(format!("Error reading input data: cannot write {}: {error}", stdin.display()))
+        let finished = arriving.write(&buffer).and_then(|()| arriving.finish());
+        let (length, sha256) = match finished {
+            Ok(whole) => whole,
+            Err(error) => {
+                give_up(unit, &Fault::of_disk(&stdin, &error));
+                return Err(WorkError::io("cannot write", stdin)(error));
             }
-            (Ok(()), declared) => declared.and_then(|declared| differs(declared, length, &sha256)),
         };
-        if let Some(why) = fault {
-            give_up(unit, &why);
-            kept.map_err(WorkError::io("cannot write", stdin))?;
+        let declared = unit.spec().payload.as_ref();
+        if let Some(why) = declared.and_then(|declared| differs(declared, length, &sha256)) {
+            give_up(unit, &Fault::Cut(why.clone()));
             return Err(WorkError::IncompletePayload(why));
         }
-        match unit.take_step(&Event::Payload { length, sha256 }) {
+        let now = SystemTime::now();
+        match unit.take_step_at(&Event::Payload { length, sha256 }, now) {
             Ok(_) if unit.spec().node.is_some() => {
                 let (first, went) = oneshot::channel();
                 engine.inner.runner_of(unit, Some(first))?;
                 Ok(Some(went))
             }
             Ok(_) => {
-                if let Some(supervisor) = engine.inner.launch(unit) {
-                    engine.inner.look_after(unit, Some(supervisor));
-                }
+                engine.inner.enqueue(unit, now);
                 Ok(None)
             }
             Err(StepError::NotNow(refused)) => Err(match refused.state {
@@ -251,7 +260,9 @@ impl Sink {
             }),
             Err(StepError::Io(_)) if !unit.dir().path().exists() => Err(WorkError::UnknownUnit(id())),
             Err(error) => {
-                give_up(unit, &format!("Error reading input data: cannot record the payload: {error}"));
+                let why = format!("Error reading input data: cannot record the payload: {error}");
+                let full = matches!(&error, StepError::Io(error) if is_full(error));
+                give_up(unit, &if full { Fault::NoSpace(why) } else { Fault::Cut(why) });
                 Err(WorkError::step(unit.dir().path())(error))
             }
         }
@@ -260,19 +271,34 @@ impl Sink {
 
 /// Ends a unit whose payload could not be kept. Where the disk does not even take that, it is shown and the next start
 /// records it: who submitted the unit hears that it failed, so it must not look as if it waited.
-fn give_up(unit: &UnitHandle, why: &str) {
-    let recorded = unit.take_step(&Event::PayloadCut { why: why.to_owned() });
+pub(super) fn give_up(unit: &UnitHandle, fault: &Fault) {
+    let (event, outcome, why) = match fault {
+        Fault::Cut(why) => (Event::PayloadCut { why: why.clone() }, Outcome::IncompletePayload, why),
+        Fault::NoSpace(why) => {
+            // It is of no use to anybody, and its end needs the room.
+            unit.dir().empty().ok(); // a disk that cannot even do that is told of below
+            (Event::NoSpace { why: why.clone() }, Outcome::NoSpace, why)
+        }
+    };
+    let recorded = unit.take_step(&event);
     if matches!(recorded, Err(StepError::Io(_))) && unit.dir().path().exists() {
-        unit.show_failed(Outcome::IncompletePayload, why);
+        unit.show_failed(outcome, why);
     }
     settle_if_ended(unit);
 }
 
-async fn cut(unit: UnitHandle, turn: Turn, why: String) {
+async fn cut(unit: UnitHandle, sink: Sink, fault: Fault) {
     let ended = blocking(move || {
-        let newest = turn.newest.lock().unwrap_or_else(PoisonError::into_inner);
-        if *newest == turn.own {
-            give_up(&unit, &why); // canceled, or released, in the meantime: then there is nothing to say
+        let Sink { slot, own, resumable, buffer } = sink;
+        let mut arriving = slot.lock();
+        if !arriving.is_turn_of(own) {
+            return Ok(()); // another one brings the rest
+        }
+        if resumable && is_arriving(&unit.current()) && arriving.write(&buffer).is_ok() {
+            arriving.rest();
+            slot.abandon(&mut arriving, &unit, Slot::patience());
+        } else {
+            give_up(&unit, &fault); // canceled, or released, in the meantime: then there is nothing to say
         }
         Ok(())
     });
@@ -291,8 +317,4 @@ fn differs(declared: &PayloadEnd, length: u64, sha256: &str) -> Option<String> {
         }
         _ => None,
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -4,8 +4,14 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::process::{Exit, ProcessId, Usage};
+use super::{
+    process::{Exit, ProcessId, Usage},
+    stopping::Why,
+};
 use crate::unit::{Extra, Outcome, Phase, State, Unit};
+
+/// What a unit says that has all it needs and is about to start.
+pub const LAUNCHING: &str = "Launching command runner";
 
 /// Something that happened to a unit which runs here, or was asked of it.
 ///
@@ -13,10 +19,12 @@ use crate::unit::{Extra, Outcome, Phase, State, Unit};
 /// |--------------|--------------------|-------------------------|--------------------|------------------|--------------------|-------|
 /// | Payload      | queued → *Launch*  |                         |                    |                  |                    |       |
 /// | PayloadCut   | Failed             |                         |                    |                  |                    |       |
+/// | NoSpace      | Failed             |                         |                    |                  |                    |       |
+/// | Expired      | Failed             | Failed, unless claimed  |                    |                  |                    |       |
 /// | Claimed      |                    | queued, supervisor known | Canceled          |                  |                    |       |
 /// | Started      |                    | Running → *OpenGate*    | Canceled           |                  |                    |       |
 /// | StartFailed  | Failed             | Failed                  | Canceled           | Failed           | Canceled           |       |
-/// | Exited       |                    |                         |                    | Succeeded/Failed | Canceled, or the truth when nothing had stopped it | |
+/// | Exited       |                    |                         |                    | Succeeded/Failed | Canceled, or the truth when something else or nothing had stopped it | |
 /// | Lost         | Failed             | Failed                  | Canceled           | Failed           | Failed             |       |
 /// | Cancel       | Canceled           | Canceled, or canceling once claimed → *Stop* | the same → *Stop* | canceling → *Stop* | the same → *Stop* | the same |
 ///
@@ -35,12 +43,24 @@ pub enum Event {
         /// Why, for people.
         why: String,
     },
+    /// The payload found no room on the disk.
+    NoSpace {
+        /// Why, for people.
+        why: String,
+    },
+    /// The time in which it must have started is over.
+    Expired {
+        /// Since when, for people.
+        why: String,
+    },
     /// A supervisor took the unit; from now on no other may.
     Claimed(ProcessId),
     /// The command exists and waits at the gate; it has not run one instruction of its program.
     Started {
         /// The command, which leads a session and a group of its own.
         command: ProcessId,
+        /// The control group that it was put into, if it has one of its own.
+        cgroup: Option<String>,
     },
     /// The program could not be run.
     StartFailed {
@@ -57,13 +77,19 @@ pub enum Event {
         stdout: u64,
         /// Bytes of its error output, if that is kept apart.
         stderr: Option<u64>,
-        /// Whether the supervisor had begun to stop it.
-        stopped: bool,
+        /// Why the supervisor had begun to stop it, if it had.
+        stopped: Option<Why>,
+        /// After how many bytes its output was cut off, if it was.
+        truncated: Option<u64>,
     },
     /// Whoever ran it is gone without a word.
     Lost {
         /// Why we believe that.
         why: String,
+        /// Bytes of output that it left.
+        stdout: u64,
+        /// Bytes of error output, if that is kept apart.
+        stderr: Option<u64>,
     },
     /// Somebody asked for its end.
     Cancel,
@@ -96,6 +122,15 @@ pub struct Note {
     /// What it supervises.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub command: Option<ProcessId>,
+    /// The control group of what it supervises.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cgroup: Option<String>,
+    /// Why the command was stopped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stopped: Option<Why>,
+    /// After how many bytes the output was cut off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub truncated: Option<u64>,
     /// What the command used.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
@@ -135,6 +170,8 @@ impl Event {
         match self {
             Event::Payload { .. } => "payload",
             Event::PayloadCut { .. } => "payload-cut",
+            Event::NoSpace { .. } => "no-space",
+            Event::Expired { .. } => "expired",
             Event::Claimed(_) => "claimed",
             Event::Started { .. } => "started",
             Event::StartFailed { .. } => "start-failed",
@@ -151,8 +188,10 @@ impl Event {
                 Note { length: Some(length), sha256: Some(sha256), ..Note::default() }
             }
             Event::Claimed(supervisor) => Note { supervisor: Some(supervisor), ..Note::default() },
-            Event::Started { command } => Note { command: Some(command), ..Note::default() },
-            Event::Exited { usage, .. } => Note { usage: Some(usage), ..Note::default() },
+            Event::Started { command, cgroup } => Note { command: Some(command), cgroup, ..Note::default() },
+            Event::Exited { usage, stopped, truncated, .. } => {
+                Note { usage: Some(usage), stopped, truncated, ..Note::default() }
+            }
             _ => Note::default(),
         }
     }
@@ -179,11 +218,17 @@ pub fn step(unit: &Unit, event: &Event, at: &str) -> Result<Step, NotNow> {
         (Is::Succeeded | Is::Failed | Is::Canceled, On::Cancel) => {} // asking twice, or too late, is fine
         (Is::Pending, On::Payload { .. }) if uploading => {
             next.phase = Some(Do::Queued);
-            next.detail = "Launching command runner".to_owned();
+            next.detail = LAUNCHING.to_owned();
             effects.push(Effect::Launch);
         }
         (Is::Pending, On::PayloadCut { why }) if uploading => {
             end(&mut next, Is::Failed, Outcome::IncompletePayload, why.clone(), at);
+        }
+        (Is::Pending, On::NoSpace { why }) if uploading => {
+            end(&mut next, Is::Failed, Outcome::NoSpace, why.clone(), at);
+        }
+        (Is::Pending, On::Expired { why }) if !claimed && !canceling => {
+            end(&mut next, Is::Failed, Outcome::Expired, why.clone(), at);
         }
         (Is::Pending, On::Claimed(_) | On::Started { .. } | On::StartFailed { .. } | On::Lost { .. })
             if canceling =>
@@ -195,7 +240,7 @@ pub fn step(unit: &Unit, event: &Event, at: &str) -> Result<Step, NotNow> {
                 command.pid = i64::from(supervisor.pid);
             }
         }
-        (Is::Pending, On::Started { command }) if !uploading => {
+        (Is::Pending, On::Started { command, .. }) if !uploading => {
             next.state = Is::Running;
             next.phase = Some(Do::Running);
             next.detail = format!("Running: PID {}", command.pid);
@@ -211,23 +256,20 @@ pub fn step(unit: &Unit, event: &Event, at: &str) -> Result<Step, NotNow> {
             (next.pid, next.started_at) = (None, None);
             end(&mut next, Is::Failed, Outcome::StartFailed, why.clone(), at);
         }
-        (Is::Running, On::Exited { exit, stdout, stderr, stopped, .. }) => {
+        (Is::Running, On::Exited { exit, stdout, stderr, stopped, truncated, .. }) => {
             (next.stdout_size, next.stderr_size) = (*stdout, *stderr);
-            let (state, outcome, detail) = match exit {
-                _ if canceling && *stopped => (Is::Canceled, Outcome::Canceled, "Canceled".to_owned()),
-                // A supervisor that was told to go, by nobody who recorded it, takes its command with it.
-                _ if *stopped => (Is::Failed, Outcome::Signal, "Killed".to_owned()),
-                Exit::Code(0) => (Is::Succeeded, Outcome::Ok, exit.describe()),
-                Exit::Code(_) => (Is::Failed, Outcome::Exit, exit.describe()),
-                Exit::Signal { .. } => (Is::Failed, Outcome::Signal, exit.describe()),
-            };
+            let (state, outcome, mut detail) = how(*exit, *stopped, canceling);
+            if let Some(bytes) = truncated {
+                detail.push_str(&format!("; output truncated after {bytes} bytes"));
+            }
             match *exit {
                 Exit::Code(code) => next.exit_code = Some(code),
                 Exit::Signal { number, .. } => next.signal = Some(number),
             }
             end(&mut next, state, outcome, detail, at);
         }
-        (Is::Pending | Is::Running, On::Lost { why }) => {
+        (Is::Pending | Is::Running, On::Lost { why, stdout, stderr }) => {
+            (next.stdout_size, next.stderr_size) = (*stdout, *stderr);
             end(&mut next, Is::Failed, Outcome::Lost, why.clone(), at);
         }
         (Is::Pending, On::Cancel) if uploading || (!claimed && !canceling) => {
@@ -240,6 +282,31 @@ pub fn step(unit: &Unit, event: &Event, at: &str) -> Result<Step, NotNow> {
         (state, event) => return Err(NotNow { state, phase: unit.phase, event: event.name() }),
     }
     Ok(Step { unit: next, effects })
+}
+
+/// What an exit means, by what had led to it.
+fn how(exit: Exit, stopped: Option<Why>, canceling: bool) -> (State, Outcome, String) {
+    match stopped {
+        Some(Why::Asked) if canceling => (State::Canceled, Outcome::Canceled, "Canceled".to_owned()),
+        // A supervisor that was told to go, by nobody who recorded it, takes its command with it.
+        Some(Why::Asked) => (State::Failed, Outcome::Signal, "Killed".to_owned()),
+        Some(Why::TimedOut) => {
+            (State::Failed, Outcome::TimedOut, "stopped: it ran longer than its timeout allows".to_owned())
+        }
+        Some(Why::OutputLimit) => (
+            State::Failed,
+            Outcome::OutputLimit,
+            "stopped: it wrote more than its output limit allows".to_owned(),
+        ),
+        Some(Why::NoSpace) => {
+            (State::Failed, Outcome::NoSpace, "stopped: the disk would not take its output".to_owned())
+        }
+        None => match exit {
+            Exit::Code(0) => (State::Succeeded, Outcome::Ok, exit.describe()),
+            Exit::Code(_) => (State::Failed, Outcome::Exit, exit.describe()),
+            Exit::Signal { .. } => (State::Failed, Outcome::Signal, exit.describe()),
+        },
+    }
 }
 
 fn end(unit: &mut Unit, state: State, outcome: Outcome, detail: String, at: &str) {
@@ -266,119 +333,4 @@ impl fmt::Display for State {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::unit::CommandExtra;
-
-    fn process(pid: i32) -> ProcessId {
-        ProcessId { pid, start_time: 1, boot_id: "boot".into() }
-    }
-
-    fn unit() -> Unit {
-        Unit {
-            phase: Some(Phase::Uploading),
-            extra_data: Extra::Command(CommandExtra::default()),
-            ..Unit::default()
-        }
-    }
-
-    fn all_events() -> Vec<Event> {
-        vec![
-            Event::Payload { length: 0, sha256: String::new() },
-            Event::PayloadCut { why: "cut".into() },
-            Event::Claimed(process(7)),
-            Event::Started { command: process(8) },
-            Event::StartFailed { why: "no".into() },
-            exited(Exit::Code(0), false),
-            exited(Exit::Signal { number: 9, core: false }, true),
-            Event::Lost { why: "gone".into() },
-            Event::Cancel,
-        ]
-    }
-
-    fn exited(exit: Exit, stopped: bool) -> Event {
-        Event::Exited { exit, usage: Usage::default(), stdout: 5, stderr: None, stopped }
-    }
-
-    fn after(events: &[Event]) -> Unit {
-        events.iter().fold(unit(), |unit, event| step(&unit, event, "T").unwrap().unit)
-    }
-
-    fn started() -> Vec<Event> {
-        let mut events = all_events();
-        vec![events.remove(0), Event::Claimed(process(7)), Event::Started { command: process(8) }]
-    }
-
-    #[test]
-    fn a_command_that_exits_0_has_succeeded_and_any_other_end_says_why_it_has_not() {
-        for (exit, state, outcome, detail) in [
-            (Exit::Code(0), State::Succeeded, Outcome::Ok, "exit status 0"),
-            (Exit::Code(3), State::Failed, Outcome::Exit, "exit status 3"),
-            (Exit::Signal { number: 9, core: false }, State::Failed, Outcome::Signal, "signal: killed"),
-        ] {
-            let mut events = started();
-            events.push(exited(exit, false));
-            let unit = after(&events);
-            assert_eq!((unit.state, unit.outcome, unit.detail.as_str()), (state, Some(outcome), detail));
-            assert_eq!((unit.extra_data, unit.stdout_size), (Extra::None, 5));
-        }
-    }
-
-    #[test]
-    fn no_sequence_of_events_leaves_a_terminal_state() {
-        // Every sequence of five events, 9^5 of them: from the first terminal state on nothing changes.
-        let events = all_events();
-        let mut layer = vec![unit()];
-        for _ in 0..5 {
-            let mut next = Vec::new();
-            for unit in &layer {
-                for event in &events {
-                    if let Ok(step) = step(unit, event, "T") {
-                        assert!(
-                            !unit.state.is_terminal() || step.unit == *unit,
-                            "{unit:?} left by {event:?}"
-                        );
-                        if !next.contains(&step.unit) {
-                            next.push(step.unit);
-                        }
-                    }
-                }
-            }
-            layer = next;
-        }
-        assert!(layer.iter().any(|unit| unit.state.is_terminal()));
-    }
-
-    #[test]
-    fn nothing_starts_once_a_cancel_came_first() {
-        let queued = after(&started()[..1]);
-        for before in [unit(), queued] {
-            let canceled = step(&before, &Event::Cancel, "T").unwrap();
-            assert_eq!((canceled.unit.state, canceled.effects.len()), (State::Canceled, 0));
-        }
-        let mut events = started();
-        events.truncate(2); // claimed, so its supervisor is about to start it
-        events.push(Event::Cancel);
-        let told = step(&after(&events), &Event::Started { command: process(8) }, "T").unwrap();
-        assert_eq!((told.unit.state, told.effects), (State::Canceled, vec![]));
-    }
-
-    #[test]
-    fn a_command_that_ended_before_the_stop_reached_it_keeps_its_own_end() {
-        let mut events = started();
-        events.push(Event::Cancel);
-        let canceling = after(&events);
-        assert_eq!((canceling.state, canceling.phase), (State::Running, Some(Phase::Canceling)));
-        let own = step(&canceling, &exited(Exit::Code(0), false), "T").unwrap().unit;
-        assert_eq!((own.state, own.outcome), (State::Succeeded, Some(Outcome::Ok)));
-        let stopped = step(&canceling, &exited(Exit::Code(0), true), "T").unwrap().unit;
-        assert_eq!((stopped.state, stopped.detail.as_str()), (State::Canceled, "Canceled"));
-    }
-
-    #[test]
-    fn a_unit_runs_only_after_its_whole_payload_and_only_once() {
-        assert!(step(&unit(), &Event::Started { command: process(8) }, "T").is_err());
-        assert!(step(&after(&started()), &Event::Started { command: process(9) }, "T").is_err());
-        assert!(step(&after(&started()), &Event::Payload { length: 0, sha256: String::new() }, "T").is_err());
-    }
-}
+mod tests;

@@ -1,14 +1,15 @@
 //! The member `netmesh` of a submission: a string that holds a JSON object, since every member must be a string.
 //!
 //! ```text
-//! {"request_id":"<32 hex digits>","payload":{"length":5,"sha256":"..."},"stderr":"separate","parent":"aB3dEf9Z"}
+//! {"request_id":"<32 hex digits>","payload":{"length":5,"sha256":"..."},"stderr":"separate","parent":"aB3dEf9Z","meta":{...},
+//!  "sandbox":{...}}
 //! ```
 //! It is sent to nodes that offer it and to no other. A key that this version does not know is refused, so that
 //! nobody believes in a promise that is not kept.
 
 use serde::{Deserialize, Serialize};
 
-use super::BadRequest;
+use super::{BadRequest, Meta, Sandbox};
 
 /// What only our own nodes understand of a submission.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,12 +21,25 @@ pub struct Extension {
     /// How the end of the payload is told from a cut.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub payload: Option<PayloadEnd>,
+    /// Whether a payload that was cut waits for its rest: the same request again is told how much is there.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub resume: bool,
     /// What becomes of the error output; absent leaves it to the work type.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stderr: Option<Stderr>,
     /// The unit that the new one belongs to, on the submitting node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<String>,
+    /// How long, until when, how much, how long kept.
+    #[serde(default, skip_serializing_if = "is_nothing")]
+    pub meta: Meta,
+    /// Program, arguments, user, directory, environment, limits.
+    #[serde(default, skip_serializing_if = "Sandbox::is_empty")]
+    pub sandbox: Sandbox,
+}
+
+fn is_nothing(meta: &Meta) -> bool {
+    *meta == Meta::default()
 }
 
 /// How the end of a payload is told from a cut.
@@ -87,6 +101,7 @@ impl Extension {
         let members: serde_json::Map<_, _> = serde_json::from_str(text).map_err(refuse)?;
         let extension: Extension = serde_json::from_value(members.into()).map_err(refuse)?;
         extension.check().map_err(|bad| BadRequest::BadExtension(bad.to_owned()))?;
+        extension.sandbox.check().map_err(|bad| BadRequest::BadExtension(format!("sandbox: {bad}")))?;
         Ok(extension)
     }
 
@@ -102,6 +117,8 @@ impl Extension {
             Some(PayloadEnd::Length { sha256: Some(digest), .. }) if !is_hex(digest, 64) => {
                 Err("`sha256` must be 64 lower-case hex digits")
             }
+            Some(PayloadEnd::Length { sha256: Some(_), .. }) if self.request_id.is_some() => Ok(()),
+            _ if self.resume => Err("`resume` needs `request_id` and a payload's `length` and `sha256`"),
             _ => Ok(()),
         }
     }
@@ -134,11 +151,16 @@ mod tests {
             "",
             "[]",
             r#"{"retry":3}"#,
+            r#"{"meta":{"retry":3}}"#,
             r#"{"request_id":"short"}"#,
             r#"{"payload":{"framed":false}}"#,
             r#"{"payload":{"length":-1}}"#,
             r#"{"payload":{"length":1,"sha256":"zz"}}"#,
             r#"{"stderr":"both"}"#,
+            r#"{"resume":true}"#,
+            r#"{"request_id":"00112233445566778899aabbccddeeff","payload":{"length":1},"resume":true}"#,
+            r#"{"sandbox":{"umask":7}}"#,
+            r#"{"sandbox":{"directory":"here"}}"#,
         ] {
             assert!(Extension::from_text(bad).is_err(), "{bad}");
         }

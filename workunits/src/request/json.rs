@@ -2,17 +2,13 @@
 
 use serde_json::{Map, Value};
 
-use super::{BadRequest, Extension, Output, Submit, WorkRequest};
+use super::{BadRequest, ErrorCode, Extension, Output, Submit, WorkRequest, list};
 
 pub(super) fn parse(members: &Map<String, Value>) -> Result<WorkRequest, BadRequest> {
     let subcommand = text(members, "subcommand")?.to_lowercase();
     match subcommand.as_str() {
         "submit" => submit(members),
-        "list" => Ok(WorkRequest::List {
-            unit: members.get("unitid").and_then(Value::as_str).map(str::to_owned),
-            request_id: members.get("request_id").and_then(Value::as_str).map(str::to_owned),
-            all_fields: all_fields(members)?,
-        }),
+        "list" => list(members),
         "status" => Ok(WorkRequest::Status { unit: unit(members)?, all_fields: all_fields(members)? }),
         "cancel" => {
             Ok(WorkRequest::Cancel { unit: unit(members)?, signature: optional(members, "signature") })
@@ -32,10 +28,22 @@ pub(super) fn parse(members: &Map<String, Value>) -> Result<WorkRequest, BadRequ
             unit: unit(members)?,
             stdout_pos: offset(members, "stdoutpos")?,
             stderr_pos: offset(members, "stderrpos")?,
+            follow: follow(members)?,
             signature: optional(members, "signature"),
         }),
         _ => Err(BadRequest::BadCommand),
     }
+}
+
+fn list(members: &Map<String, Value>) -> Result<WorkRequest, BadRequest> {
+    if let Some((filter, paging)) = list::parse(members)? {
+        return Ok(WorkRequest::Find { filter, paging, all_fields: all_fields(members)? });
+    }
+    Ok(WorkRequest::List {
+        unit: members.get("unitid").and_then(Value::as_str).map(str::to_owned),
+        request_id: members.get("request_id").and_then(Value::as_str).map(str::to_owned),
+        all_fields: all_fields(members)?,
+    })
 }
 
 fn submit(members: &Map<String, Value>) -> Result<WorkRequest, BadRequest> {
@@ -46,8 +54,9 @@ fn submit(members: &Map<String, Value>) -> Result<WorkRequest, BadRequest> {
         .iter()
         .filter(|(name, _)| !Submit::MEMBERS.contains(&name.as_str()))
         .filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned())))
+        .filter(|(name, value)| !ErrorCode::is_question(name, value))
         .collect();
-    Ok(WorkRequest::Submit(Submit {
+    Ok(WorkRequest::Submit(Box::new(Submit {
         node: text(members, "node")?.to_owned(),
         work_type: text(members, "worktype")?.to_owned(),
         params,
@@ -59,7 +68,7 @@ fn submit(members: &Map<String, Value>) -> Result<WorkRequest, BadRequest> {
             Some(text) => Extension::from_text(text)?,
             None => Extension::default(),
         },
-    }))
+    })))
 }
 
 fn text<'m>(members: &'m Map<String, Value>, name: &'static str) -> Result<&'m str, BadRequest> {
@@ -90,6 +99,14 @@ fn offset(members: &Map<String, Value>, name: &'static str) -> Result<u64, BadRe
     match members.get(name) {
         None => Ok(0),
         Some(value) => value.as_u64().ok_or_else(|| BadRequest::NotNumber(name, value.to_string())),
+    }
+}
+
+fn follow(members: &Map<String, Value>) -> Result<bool, BadRequest> {
+    match members.get("follow") {
+        None => Ok(true),
+        Some(Value::Bool(follow)) => Ok(*follow),
+        Some(other) => Err(BadRequest::UnknownValue("follow", other.to_string(), "true or false")),
     }
 }
 
@@ -144,8 +161,7 @@ mod tests {
 
     #[test]
     fn unknown_members_of_a_submission_are_parameters_and_others_are_ignored() {
-        let line =
-            r#"{"command":"work","subcommand":"submit","node":"a","worktype":"b","signwork":"yes","x":"1"}"#;
+        let line = r#"{"command":"work","subcommand":"submit","node":"a","worktype":"b","signwork":"yes","x":"1","errors":"json"}"#;
         let Ok(WorkRequest::Submit(submit)) = read(line) else { panic!() };
         assert_eq!(submit.params, [("x".to_owned(), "1".to_owned())].into());
         assert!(!submit.sign_work);

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! work submit NODE TYPE [PARAMS...]        {"command":"work","subcommand":"submit","node":..,"worktype":..,...}
-//! work list [UNIT]                         {"command":"work","subcommand":"list"}
+//! work list [UNIT]                         {"command":"work","subcommand":"list"}, and some units: see `list`
 //! work status | cancel | release | force-release UNIT
 //! work results UNIT [START]                {... "unitid":..,"startpos":N}
 //!                                          {"command":"work","subcommand":"watch","unitid":..,"stdoutpos":N,"stderrpos":N}
@@ -10,16 +10,25 @@
 //! The words, and the texts that refuse a bad one, are Receptor's. What is ours travels in one member, `netmesh`,
 //! which a node that does not offer it never sees, since its features are asked first.
 
+mod code;
 mod extension;
 mod json;
+mod list;
+mod meta;
 mod offers;
 mod reply;
+mod sandbox;
 mod submit;
 mod text;
 
+pub use code::{ErrorCode, Refusal};
 pub use extension::{Extension, PayloadEnd, Stderr};
+pub use list::{BadCursor, Cursor, Filter, Paging};
+pub use meta::{BadMaxOutput, BadSize, Excess, MaxOutput, Meta, Size, Span};
 pub use offers::Offers;
-pub use reply::{BadFrame, FrameKind, created, created_unit};
+pub use reply::{BadFrame, FrameKind, created, created_byte, created_from, created_unit};
+pub(crate) use sandbox::stricter;
+pub use sandbox::{BadLimit, BadSandbox, Limits, Sandbox, check_variable};
 pub use submit::Submit;
 
 use serde_json::{Map, Value, json};
@@ -28,13 +37,22 @@ use serde_json::{Map, Value, json};
 #[derive(Clone, Debug, PartialEq)]
 pub enum WorkRequest {
     /// Make a unit.
-    Submit(Submit),
+    Submit(Box<Submit>),
     /// Show one unit, or all.
     List {
         /// The one, if only one is wanted.
         unit: Option<String>,
         /// Only the unit that was submitted with this request id.
         request_id: Option<String>,
+        /// Whether our own members are wanted besides Receptor's.
+        all_fields: bool,
+    },
+    /// Show some units. Only ours understand it.
+    Find {
+        /// Which.
+        filter: Filter,
+        /// Which part of them; without one, all at once.
+        paging: Option<Paging>,
         /// Whether our own members are wanted besides Receptor's.
         all_fields: bool,
     },
@@ -80,6 +98,8 @@ pub enum WorkRequest {
         stdout_pos: u64,
         /// The first byte wanted of the error output.
         stderr_pos: u64,
+        /// Whether to wait for the unit's end; otherwise what is there now is all.
+        follow: bool,
         /// A token, or nothing.
         signature: String,
     },
@@ -136,6 +156,16 @@ pub enum BadRequest {
     UnknownValue(&'static str, String, &'static str),
 }
 
+impl BadRequest {
+    /// The word for it.
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            BadRequest::BadCommand => ErrorCode::UnknownCommand,
+            _ => ErrorCode::BadRequest,
+        }
+    }
+}
+
 impl WorkRequest {
     /// Reads the words after `work`, divided by single spaces.
     pub fn from_text(words: &str) -> Result<WorkRequest, BadRequest> {
@@ -168,6 +198,10 @@ impl WorkRequest {
                 }
                 put_fields(&mut line, *all_fields);
             }
+            WorkRequest::Find { filter, paging, all_fields } => {
+                list::put_into(filter, *paging, &mut line);
+                put_fields(&mut line, *all_fields);
+            }
             WorkRequest::Status { unit, all_fields } => {
                 line.insert("unitid".to_owned(), json!(unit));
                 put_fields(&mut line, *all_fields);
@@ -184,11 +218,14 @@ impl WorkRequest {
                     line.insert("output".to_owned(), json!("stderr"));
                 }
             }
-            WorkRequest::Watch { unit, stdout_pos, stderr_pos, signature } => {
+            WorkRequest::Watch { unit, stdout_pos, stderr_pos, follow, signature } => {
                 sign(signature);
                 line.insert("unitid".to_owned(), json!(unit));
                 line.insert("stdoutpos".to_owned(), json!(stdout_pos));
                 line.insert("stderrpos".to_owned(), json!(stderr_pos));
+                if !follow {
+                    line.insert("follow".to_owned(), json!(false));
+                }
             }
         }
         Value::Object(line).to_string()
@@ -197,7 +234,7 @@ impl WorkRequest {
     fn subcommand(&self) -> &'static str {
         match self {
             WorkRequest::Submit(_) => "submit",
-            WorkRequest::List { .. } => "list",
+            WorkRequest::List { .. } | WorkRequest::Find { .. } => "list",
             WorkRequest::Status { .. } => "status",
             WorkRequest::Cancel { .. } => "cancel",
             WorkRequest::Release { force: false, .. } => "release",
@@ -217,6 +254,7 @@ fn put_fields(line: &mut Map<String, Value>, all: bool) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::unit::{Moment, State};
 
     #[test]
     fn what_is_written_reads_the_same() {
@@ -236,16 +274,49 @@ mod tests {
         };
         let unit = || "aB3dEf9Z".to_owned();
         for request in [
-            WorkRequest::Submit(submit),
+            WorkRequest::Submit(Box::new(submit)),
             WorkRequest::List { unit: None, request_id: None, all_fields: false },
             WorkRequest::List { unit: None, request_id: Some("00".repeat(16)), all_fields: true },
             WorkRequest::List { unit: Some(unit()), request_id: None, all_fields: true },
+            WorkRequest::Find {
+                filter: Filter {
+                    request_id: Some("00".repeat(16)),
+                    states: vec![State::Failed, State::Canceled],
+                    work_type: Some("cat".into()),
+                    node: Some("bar".into()),
+                    owner: Some("uid:0".into()),
+                    since: Some(Moment(1)),
+                },
+                paging: Some(Paging {
+                    limit: 7,
+                    after: Some(Cursor { created: Moment(-5), id: unit().parse().unwrap() }),
+                }),
+                all_fields: true,
+            },
+            WorkRequest::Find {
+                filter: Filter { states: vec![State::Pending], ..Filter::default() },
+                paging: None,
+                all_fields: false,
+            },
             WorkRequest::Status { unit: unit(), all_fields: true },
             WorkRequest::Cancel { unit: unit(), signature: "t".into() },
             WorkRequest::Release { unit: unit(), force: false, signature: String::new() },
             WorkRequest::Release { unit: unit(), force: true, signature: String::new() },
             WorkRequest::Results { unit: unit(), from: -1, output: Output::Stderr, signature: String::new() },
-            WorkRequest::Watch { unit: unit(), stdout_pos: 7, stderr_pos: 0, signature: "t".into() },
+            WorkRequest::Watch {
+                unit: unit(),
+                stdout_pos: 7,
+                stderr_pos: 0,
+                follow: true,
+                signature: "t".into(),
+            },
+            WorkRequest::Watch {
+                unit: unit(),
+                stdout_pos: 0,
+                stderr_pos: 1,
+                follow: false,
+                signature: String::new(),
+            },
         ] {
             let line = request.to_line();
             let Value::Object(members) = serde_json::from_str(&line).unwrap() else { panic!("{line}") };

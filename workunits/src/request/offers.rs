@@ -17,6 +17,18 @@ pub struct Offers {
     pub watch: bool,
     /// It can keep the error output apart.
     pub stderr_separate: bool,
+    /// It takes the member `meta` of a submission.
+    pub meta: bool,
+    /// It lists some of its units, and page by page.
+    pub list_filter: bool,
+    /// It keeps a payload that was cut, and says from which byte to go on.
+    pub payload_resume: bool,
+    /// It takes the member `sandbox` of a submission.
+    pub sandbox: bool,
+    /// It says why it refuses in a code too, when asked.
+    pub error_codes: bool,
+    /// It can show what is there now of a unit that goes on.
+    pub watch_now: bool,
 }
 
 impl Offers {
@@ -27,6 +39,12 @@ impl Offers {
         payload_framed: true,
         watch: true,
         stderr_separate: true,
+        meta: true,
+        list_filter: true,
+        payload_resume: true,
+        sandbox: true,
+        error_codes: true,
+        watch_now: true,
     };
 
     /// The line, without its line feed, that asks a node for its features.
@@ -61,13 +79,19 @@ impl Offers {
     }
 
     /// Every feature by its name: the one place that ties the two.
-    fn each_mut(&mut self) -> [(&'static str, &mut bool); 5] {
+    fn each_mut(&mut self) -> [(&'static str, &mut bool); 11] {
         [
             ("request-id", &mut self.request_id),
             ("payload-length", &mut self.payload_length),
             ("payload-framed", &mut self.payload_framed),
             ("watch", &mut self.watch),
             ("stderr-separate", &mut self.stderr_separate),
+            ("meta", &mut self.meta),
+            ("list-filter", &mut self.list_filter),
+            ("payload-resume", &mut self.payload_resume),
+            ("sandbox", &mut self.sandbox),
+            ("error-codes", &mut self.error_codes),
+            ("watch-now", &mut self.watch_now),
         ]
     }
 }

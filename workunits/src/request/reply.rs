@@ -5,6 +5,17 @@ pub fn created(unit: &str) -> String {
     format!("Work unit created with ID {unit}. Send stdin data and EOF.")
 }
 
+/// The same line for a submission that may be gone on with: it says from which byte.
+pub fn created_from(unit: &str, byte: u64) -> String {
+    format!("{} From byte {byte}.", created(unit))
+}
+
+/// The byte that a line of [`created_from`] names; 0 in any other line.
+pub fn created_byte(line: &str) -> u64 {
+    let byte = line.rsplit_once(" From byte ").and_then(|(_, rest)| rest.strip_suffix('.')?.parse().ok());
+    byte.unwrap_or(0)
+}
+
 /// The unit that a line of [`created`] names, if it is one.
 pub fn created_unit(line: &str) -> Option<&str> {
     let (_, rest) = line.split_once("with ID ")?;
@@ -73,6 +84,9 @@ mod tests {
     #[test]
     fn the_id_is_read_from_the_line_that_asks_for_the_payload() {
         assert_eq!(created_unit(&created("aB3dEf9Z")), Some("aB3dEf9Z"));
+        let from = created_from("aB3dEf9Z", 1 << 40);
+        assert_eq!((created_unit(&from), created_byte(&from)), (Some("aB3dEf9Z"), 1 << 40));
+        assert_eq!(created_byte(&created("aB3dEf9Z")), 0);
         // A Go node's ids may have another length; what is no id at all must not become a path or a request.
         assert_eq!(created_unit("Work unit created with ID abc. Send stdin data and EOF."), Some("abc"));
         for bad in ["", "with ID .", "with ID ../x.", "Work unit created", "with ID abc"] {

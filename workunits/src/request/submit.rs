@@ -68,7 +68,7 @@ mod tests {
                 .into(),
             ..Submit::default()
         };
-        let line: Value = serde_json::from_str(&WorkRequest::Submit(submit).to_line()).unwrap();
+        let line: Value = serde_json::from_str(&WorkRequest::Submit(Box::new(submit)).to_line()).unwrap();
         assert_eq!((&line["node"], &line["subcommand"]), (&json!("bar"), &json!("submit")));
     }
 }

@@ -32,7 +32,7 @@ fn submit(rest: &[&str]) -> Result<WorkRequest, BadRequest> {
     if !params.is_empty() {
         submit.params.insert("params".to_owned(), params.join(" "));
     }
-    Ok(WorkRequest::Submit(submit))
+    Ok(WorkRequest::Submit(Box::new(submit)))
 }
 
 fn only_unit(subcommand: &str, rest: &[&str]) -> Result<String, BadRequest> {

@@ -5,6 +5,7 @@ use std::{
     os::unix::process::CommandExt,
     path::Path,
     process::{Command, Stdio},
+    time::Duration,
 };
 
 use nix::{
@@ -13,10 +14,12 @@ use nix::{
 };
 
 use super::{
+    cgroup::Cgroup,
     launch::Launch,
     process::{PidFd, boot_id, identify},
 };
 use crate::{
+    crash,
     logic::{process::ProcessId, recovery::Supervisor},
     store::{UnitDir, events::Log, status},
     unit::{Extra, Unit},
@@ -31,11 +34,13 @@ const DAEMONS_OWN: [&str; 6] =
 /// # Errors
 /// Then no supervisor runs. One that was started and could not be watched was killed: what it recorded stands.
 pub fn launch(program: &Path, dir: &UnitDir, launch: &Launch) -> io::Result<PidFd> {
+    crash::point("write launch");
     launch.write(dir)?;
     let mut supervise = Command::new(program);
     for name in DAEMONS_OWN {
         supervise.env_remove(name);
     }
+    crash::point("spawn supervisor");
     let mut child = supervise
         .arg("supervise")
         .arg(dir.path())
@@ -44,6 +49,7 @@ pub fn launch(program: &Path, dir: &UnitDir, launch: &Launch) -> io::Result<PidF
         .stderr(Stdio::null())
         .process_group(0)
         .spawn()?;
+    crash::point("supervisor is spawned");
     // Nobody waits for the child before `PidFd::ended` does, so its number is still its own.
     let watched = i32::try_from(child.id()).map_err(io::Error::other).and_then(PidFd::of);
     watched.inspect_err(|_| {
@@ -62,6 +68,10 @@ pub fn supervisor(dir: &UnitDir, unit: &Unit, log: &Log) -> (Supervisor, Option<
             Err(_ended) => return (Supervisor::Dead, None),
         },
     };
+    let earlier = |process: &ProcessId| boot_id().is_ok_and(|boot| boot != process.boot_id);
+    if process.as_ref().is_some_and(earlier) {
+        return (Supervisor::Rebooted, None);
+    }
     match process.map(|process| PidFd::open(&process)) {
         None => (Supervisor::None, None),
         Some(None) => (Supervisor::Dead, None),
@@ -77,6 +87,7 @@ pub fn stop(dir: &UnitDir) {
         Some(_) => Signal::SIGTERM,
         None => Signal::SIGINT, // what the runner of a Go node expects
     };
+    crash::point("wake supervisor");
     if let (_, Some(process)) = supervisor(dir, unit, locked.log())
         && let Err(error) = process.signal(signal)
     {
@@ -84,7 +95,8 @@ pub fn stop(dir: &UnitDir) {
     }
 }
 
-/// Kills what is left of a command whose supervisor is gone: its whole group.
+/// Kills what is left of a command whose supervisor is gone: its whole group, and its control group where it has one,
+/// in which also those are that changed their session. Waits a moment for their end.
 pub fn kill_survivors(log: &Log) {
     let Some(command) = log.last(|note| note.command.clone()) else { return };
     let same_boot = boot_id().is_ok_and(|boot| boot == command.boot_id);
@@ -92,7 +104,16 @@ pub fn kill_survivors(log: &Log) {
     // than the recorded one shows that the group is gone.
     let leader_is_other = identify(command.pid).is_ok_and(|now| now != command);
     if same_boot && !leader_is_other && command.pid > 1 {
+        crash::point("kill survivors");
+        let leader = PidFd::open(&command);
         let _ = killpg(Pid::from_raw(command.pid), Signal::SIGKILL); // no such group is what we hope for
+        // What it has written is counted next. A process in the kernel's hands for longer is not worth a stuck unit.
+        leader.inspect(|leader| leader.wait(Duration::from_secs(1)));
+    }
+    let cgroup = log.last(|note| note.cgroup.clone()).filter(|_| same_boot);
+    if let Some(cgroup) = cgroup.and_then(|path| Cgroup::at(&path)) {
+        cgroup.kill();
+        cgroup.remove_when_empty(Duration::from_secs(2));
     }
 }
 

@@ -3,10 +3,12 @@
 use std::{
     fs, io,
     os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd},
+    time::Duration,
 };
 
 use nix::{
     libc,
+    poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::{
         signal::Signal,
         wait::{Id, WaitPidFlag, waitid},
@@ -74,6 +76,12 @@ impl PidFd {
             libc::syscall(libc::SYS_pidfd_send_signal, self.fd.as_raw_fd(), signal as i32, none, 0)
         };
         if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    }
+
+    /// Waits for the end of the process, for `limit` at most. Blocks.
+    pub fn wait(&self, limit: Duration) {
+        let limit = PollTimeout::try_from(limit).unwrap_or(PollTimeout::MAX);
+        let _ = poll(&mut [PollFd::new(self.fd.as_fd(), PollFlags::POLLIN)], limit); // interrupted counts as over
     }
 
     /// Waits for the end of the process; takes its exit code away if it is our child.

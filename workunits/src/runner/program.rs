@@ -8,14 +8,16 @@ use std::{
 
 use nix::errno::Errno;
 
-/// The program that `name` means: itself with a slash in it, else the first executable of that name in `PATH`.
+/// The program that `name` means: itself with a slash in it, seen from `directory` if the command runs in one, else the
+/// first executable of that name in `PATH`.
 ///
 /// # Errors
 /// A text, in Go's words.
-pub(super) fn find(name: &str) -> Result<PathBuf, String> {
+pub(super) fn find(name: &str, directory: Option<&Path>) -> Result<PathBuf, String> {
     if name.contains('/') {
-        return match fs::metadata(name) {
-            Ok(meta) if is_program(&meta) => Ok(PathBuf::from(name)),
+        let path = directory.map_or_else(|| PathBuf::from(name), |directory| directory.join(name));
+        return match fs::metadata(&path) {
+            Ok(meta) if is_program(&meta) => Ok(path),
             Ok(_) => Err(exec_failed(name, Errno::EACCES)),
             Err(error) => Err(exec_failed(name, Errno::from_raw(error.raw_os_error().unwrap_or_default()))),
         };
@@ -50,11 +52,15 @@ mod tests {
     #[test]
     fn a_program_that_is_not_there_is_told_in_gos_words() {
         assert_eq!(
-            find("nosuch-x"),
+            find("nosuch-x", None),
             Err("exec: \"nosuch-x\": executable file not found in $PATH".to_owned())
         );
-        assert_eq!(find("/nonexistent"), Err("fork/exec /nonexistent: no such file or directory".to_owned()));
-        assert_eq!(find("/etc/passwd"), Err("fork/exec /etc/passwd: permission denied".to_owned()));
-        assert!(find("sh").unwrap().is_absolute());
+        assert_eq!(
+            find("/nonexistent", None),
+            Err("fork/exec /nonexistent: no such file or directory".to_owned())
+        );
+        assert_eq!(find("/etc/passwd", None), Err("fork/exec /etc/passwd: permission denied".to_owned()));
+        assert!(find("sh", None).unwrap().is_absolute());
+        assert_eq!(find("./sh", Some(Path::new("/bin"))), Ok(PathBuf::from("/bin/./sh")));
     }
 }

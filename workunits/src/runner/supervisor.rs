@@ -8,41 +8,35 @@
 //! unit's directory; SIGTERM says “read it again”. When it dies its command dies with it.
 
 use std::{
-    ffi::CString,
     fs::File,
-    io::{self, Read, Write},
-    os::fd::{AsFd, OwnedFd},
-    path::{Path, PathBuf},
+    path::Path,
     process::ExitCode,
     thread,
     time::{Duration, Instant, SystemTime},
 };
 
 use nix::{
-    errno::Errno,
     libc,
     sys::{
-        prctl,
         resource::{UsageWho, getrusage},
-        signal::{SigHandler, SigSet, SigmaskHow, Signal, killpg, signal, sigprocmask},
-        wait::{WaitPidFlag, WaitStatus, waitpid},
+        signal::{Signal, killpg},
     },
-    unistd::{ForkResult, Pid, execve, fork, getppid, setsid},
 };
 
 use super::{
+    child::Child,
+    descendants::{kill_all, reap},
     launch::Launch,
-    open_files,
     process::{identify, is_alive},
-    program,
     reaper::{Reaper, Woken},
 };
 use crate::{
+    crash,
     logic::{
         process::{Exit, Usage},
         state::{Effect, Event},
+        stopping::{Stopping, Why},
     },
-    request::Stderr,
     store::{
         UnitDir,
         status::{self, StepError},
@@ -69,39 +63,65 @@ struct Over;
 fn supervise(dir: &UnitDir) -> Result<(), Over> {
     // Before the claim: from then on the daemon may wake us, and a wake-up must not end us.
     let mut reaper = Reaper::start().map_err(|_| Over)?;
+    crash::point("claim");
     claim(dir)?;
+    crash::point("claimed");
     let launch = match Launch::read(dir) {
         Ok(launch) => launch,
         Err(error) => {
             return start_failed(dir, format!("cannot read {}: {error}", dir.launch_path().display()));
         }
     };
-    let child = match Child::fork(dir, &launch) {
+    crash::point("fork");
+    let mut child = match Child::fork(dir, &launch) {
         Ok(child) => child,
         Err(why) => return start_failed(dir, why),
     };
-    let pid = child.pid;
-    let command = match identify(pid.as_raw()) {
+    crash::point("forked");
+    let ended = run(dir, &launch, &mut child, &mut reaper);
+    // Whatever still lives there goes on without it: a stop has killed all of it before.
+    if let Some(cgroup) = &child.cgroup {
+        cgroup.dissolve();
+    }
+    ended
+}
+
+/// Lets the command run, to its end.
+fn run(dir: &UnitDir, launch: &Launch, child: &mut Child, reaper: &mut Reaper) -> Result<(), Over> {
+    let command = match identify(child.pid.as_raw()) {
         Ok(command) => command,
-        Err(error) => return start_failed(dir, format!("the command died before its start: {error}")),
+        Err(error) => {
+            let why = child.why_failed(launch);
+            return start_failed(
+                dir,
+                why.unwrap_or_else(|| format!("the command died before its start: {error}")),
+            );
+        }
     };
-    let (_, effects) = record(dir, &Event::Started { command })?; // what waits at the gate ends with us
+    let cgroup = child.cgroup.as_ref().and_then(|cgroup| cgroup.path().to_str()).map(str::to_owned);
+    let (_, effects) = record(dir, &Event::Started { command, cgroup })?; // what waits at the gate ends with us
     if !effects.contains(&Effect::OpenGate) {
         return Ok(()); // canceled meanwhile
     }
-    if let Err(why) = child.release(&launch.argv[0]) {
+    crash::point("open gate");
+    if let Err(why) = child.release(launch) {
         return start_failed(dir, why);
     }
-    let (exit, stopped) = watch_over(dir, &launch, pid, &mut reaper);
+    crash::point("gate is open");
+    let (exit, stopped) = watch_over(dir, launch, child, reaper);
+    crash::point("command has ended");
+    let truncated = child.output.as_ref().and_then(|output| output.truncated());
     // The output is on disk before the end that vouches for it.
     for path in [dir.stdout_path(), dir.stderr_path()] {
         if let Ok(file) = File::open(path) {
             file.sync_data().ok(); // a disk that cannot will not record the end either, which is tried until it can
         }
     }
-    let ended =
-        Event::Exited { exit, usage: usage(), stdout: dir.stdout_size(), stderr: dir.stderr_size(), stopped };
-    record(dir, &ended).map(drop)
+    let (stdout, stderr) = (dir.stdout_size(), dir.stderr_size());
+    crash::point("record end");
+    record(dir, &Event::Exited { exit, usage: usage(), stdout, stderr, stopped, truncated })?;
+    crash::point("end is recorded");
+    Ok(())
 }
 
 /// Takes the unit, unless another living supervisor has it or it is not to run any more.
@@ -157,191 +177,51 @@ fn persist<T>(dir: &UnitDir, mut attempt: impl FnMut() -> Result<T, Refused>) ->
     }
 }
 
-/// Waits for the command's end; stops it when somebody asks for that.
-fn watch_over(dir: &UnitDir, launch: &Launch, command: Pid, reaper: &mut Reaper) -> (Exit, bool) {
-    let mut stop: Option<(Instant, usize)> = None; // since when, and which step is next
-    let begin = || Some((Instant::now(), 0));
+/// Waits for the command's end, copies its output where that is limited, and stops it when it must: somebody asks for
+/// that, or it goes beyond a bound. Gives back how it ended, and why it was stopped if it was.
+fn watch_over(dir: &UnitDir, launch: &Launch, child: &mut Child, reaper: &mut Reaper) -> (Exit, Option<Why>) {
+    let Child { pid: command, cgroup, output, .. } = child;
+    let timeout = launch.timeout_ms.map(Duration::from_millis);
+    let mut stopping = Stopping::new(launch.stop.clone(), timeout, Instant::now());
     if is_canceling(dir) {
-        stop = begin(); // asked for between the gate and here
+        stopping.begin(Why::Asked, Instant::now()); // asked for between the gate and here
     }
     loop {
-        let next = stop.and_then(|(since, next)| {
-            launch.stop.get(next).map(|step| (since + Duration::from_millis(step.after_ms), step.signal))
-        });
-        let wait = next.map(|(at, _)| at.saturating_duration_since(Instant::now()));
-        match reaper.wait(wait) {
+        while let Some(signal) = stopping.poll_signal(Instant::now()) {
+            crash::point("signal command");
+            if let Ok(signal) = Signal::try_from(signal) {
+                let _ = killpg(*command, signal); // gone already is what it asks for
+            }
+        }
+        let wait = stopping.poll_timeout().map(|at| at.saturating_duration_since(Instant::now()));
+        match reaper.wait(wait, output.iter().flat_map(|output| output.fds())) {
             Woken::Child => {
-                if let Some(exit) = reap(command) {
-                    if stop.is_some_and(|(_, sent)| sent > 0) {
-                        kill_all(command, reaper);
-                    }
-                    return (exit, stop.is_some_and(|(_, sent)| sent > 0));
+                let Some(exit) = reap(*command).exit else { continue };
+                let stopped = stopping.stopped();
+                // A command that was killed could not see to its own: they would write on behind its end.
+                if stopped.is_some() || matches!(exit, Exit::Signal { .. }) {
+                    kill_all(*command, cgroup.as_ref(), reaper);
                 }
+                let Some(output) = output else { return (exit, stopped) };
+                output.finish();
+                return (exit, stopped.or(output.why_stop()));
             }
             // Whoever wakes us without having recorded a cancel wants this process to go: its command goes with it.
-            Woken::Asked if stop.is_none() => stop = begin(),
-            Woken::Asked => {}
-            Woken::Timeout => {
-                if let (Some((_, signal)), Some((_, sent))) = (next, &mut stop) {
-                    *sent += 1;
-                    if let Ok(signal) = Signal::try_from(signal) {
-                        let _ = killpg(command, signal); // gone already is what it asks for
-                    }
+            Woken::Asked => stopping.begin(Why::Asked, Instant::now()),
+            Woken::Output => {
+                let Some(output) = output else { continue };
+                output.copy();
+                if let Some(why) = output.why_stop() {
+                    stopping.begin(why, Instant::now());
                 }
             }
+            Woken::Timeout => {}
         }
     }
 }
 
 fn is_canceling(dir: &UnitDir) -> bool {
     status::peek(dir).is_some_and(|unit| unit.phase == Some(Phase::Canceling))
-}
-
-/// Takes the ends of all children that have ended; the command's, if it is among them.
-fn reap(command: Pid) -> Option<Exit> {
-    let mut exit = None;
-    loop {
-        match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-            Ok(WaitStatus::Exited(pid, code)) if pid == command => exit = Some(Exit::Code(code)),
-            Ok(WaitStatus::Signaled(pid, signal, core)) if pid == command => {
-                exit = Some(Exit::Signal { number: signal as i32, core });
-            }
-            Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return exit,
-            Ok(_) | Err(Errno::EINTR) => {}
-            Err(_) => return exit,
-        }
-    }
-}
-
-/// Kills what a stopped command left behind: its group, and every orphan that came to us, wherever it had gone.
-fn kill_all(command: Pid, reaper: &mut Reaper) {
-    let _ = killpg(command, Signal::SIGKILL); // no such group: nothing was left
-    let deadline = Instant::now() + Duration::from_secs(1);
-    let own = std::process::id();
-    while let Some(rest) = deadline.checked_duration_since(Instant::now()) {
-        reap(command);
-        let children =
-            std::fs::read_to_string(format!("/proc/{own}/task/{own}/children")).unwrap_or_default();
-        if children.trim().is_empty() {
-            return;
-        }
-        for child in children.split_whitespace().filter_map(|pid| pid.parse().ok()) {
-            let _ = nix::sys::signal::kill(Pid::from_raw(child), Signal::SIGKILL);
-        }
-        reaper.wait(Some(rest)); // their ends, or those of their own children, wake us
-    }
-}
-
-/// A command between fork and exec.
-struct Child {
-    pid: Pid,
-    gate: io::PipeWriter,
-    failed: io::PipeReader,
-}
-
-impl Child {
-    /// Forks the command, with everything in place but its program.
-    fn fork(dir: &UnitDir, launch: &Launch) -> Result<Child, String> {
-        let program = program::find(&launch.argv[0])?;
-        let plain = |error: io::Error| format!("cannot prepare the command: {error}");
-        let prepared = Prepared::new(dir, launch, program).map_err(plain)?;
-        let (at_gate, gate) = io::pipe().map_err(plain)?;
-        let (failed, failure) = io::pipe().map_err(plain)?;
-        let parent = Pid::this();
-        // SAFETY: this process has one thread, so the child may call anything between fork and exec.
-        match unsafe { fork() }.map_err(|errno| plain(errno.into()))? {
-            ForkResult::Parent { child } => Ok(Child { pid: child, gate, failed }),
-            ForkResult::Child => {
-                drop((gate, failed));
-                let Err(errno) = prepared.become_command(parent, at_gate);
-                let _ = (&failure).write_all(&(errno as i32).to_ne_bytes());
-                // SAFETY: ends the process at once, without the parent's buffers and handlers.
-                unsafe { libc::_exit(127) }
-            }
-        }
-    }
-
-    /// Opens the gate; says why if the program could not be run after all.
-    fn release(self, name: &str) -> Result<(), String> {
-        let Child { mut gate, mut failed, .. } = self;
-        let _ = gate.write_all(&[1]); // a child that is gone says so through the other pipe
-        drop(gate);
-        let mut errno = [0; 4];
-        match failed.read_exact(&mut errno) {
-            Ok(()) => Err(program::exec_failed(name, Errno::from_raw(i32::from_ne_bytes(errno)))),
-            Err(_closed_by_exec) => Ok(()),
-        }
-    }
-}
-
-/// All that the child needs, made before the fork.
-struct Prepared {
-    program: CString,
-    argv: Vec<CString>,
-    env: Vec<CString>,
-    open_files: Option<u64>,
-    stdin: OwnedFd,
-    stdout: OwnedFd,
-    stderr: OwnedFd,
-}
-
-impl Prepared {
-    fn new(dir: &UnitDir, launch: &Launch, program: PathBuf) -> io::Result<Prepared> {
-        use std::os::unix::ffi::{OsStrExt, OsStringExt};
-        let mut env: Vec<CString> = Vec::new();
-        for (name, value) in std::env::vars_os() {
-            if name.to_str().is_none_or(|name| !launch.env.contains_key(name)) {
-                env.push(CString::new([name.into_vec(), value.into_vec()].join(&b'='))?);
-            }
-        }
-        for (name, value) in &launch.env {
-            env.push(CString::new(format!("{name}={value}"))?);
-        }
-        let stdout = dir.append_to(&dir.stdout_path())?;
-        let stderr = match launch.stderr {
-            Stderr::Merge => stdout.try_clone()?,
-            Stderr::Separate => dir.append_to(&dir.stderr_path())?,
-        };
-        Ok(Prepared {
-            program: CString::new(program.as_os_str().as_bytes())?,
-            argv: launch.argv.iter().map(|word| CString::new(word.as_str())).collect::<Result<_, _>>()?,
-            env,
-            open_files: launch.open_files,
-            stdin: File::open(dir.stdin_path())?.into(),
-            stdout: stdout.into(),
-            stderr: stderr.into(),
-        })
-    }
-
-    /// Turns the child into the command, once the gate is open.
-    fn become_command(
-        self,
-        parent: Pid,
-        mut gate: io::PipeReader,
-    ) -> Result<std::convert::Infallible, Errno> {
-        setsid()?;
-        prctl::set_pdeathsig(Signal::SIGKILL)?;
-        if getppid() != parent {
-            return Err(Errno::ESRCH); // the supervisor died before it could take us with it
-        }
-        nix::unistd::dup2_stdin(self.stdin.as_fd())?;
-        nix::unistd::dup2_stdout(self.stdout.as_fd())?;
-        nix::unistd::dup2_stderr(self.stderr.as_fd())?;
-        // What is ignored would be inherited: SIGPIPE by Rust, SIGHUP by us, SIGINT and more by whoever started the
-        // daemon in the background.
-        for number in Signal::iterator().filter(|number| !matches!(number, Signal::SIGKILL | Signal::SIGSTOP))
-        {
-            // SAFETY: the default action runs no code of ours.
-            unsafe { signal(number, SigHandler::SigDfl) }?;
-        }
-        self.open_files.map_or(Ok(()), open_files::put_back)?;
-        sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
-        let mut open = [0];
-        if gate.read_exact(&mut open).is_err() {
-            return Err(Errno::ECANCELED); // the gate fell: never run
-        }
-        execve(&self.program, &self.argv, &self.env)
-    }
 }
 
 /// What the command and its waited-for children used.

@@ -19,6 +19,8 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, erro
 use serde::{Deserialize, Serialize};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
+use crate::request::ErrorCode;
+
 /// How long a token is good for when nobody says otherwise.
 pub const DEFAULT_EXPIRATION: Duration = Duration::from_secs(5 * 60);
 
@@ -135,6 +137,23 @@ pub enum VerifyError {
         /// Who we are.
         node: String,
     },
+}
+
+impl VerifyError {
+    /// The word for it.
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            VerifyError::Empty => ErrorCode::NotSigned,
+            VerifyError::NoKey | VerifyError::Unreadable { .. } | VerifyError::BadKey { .. } => {
+                ErrorCode::NoVerificationKey
+            }
+            VerifyError::Expired { .. } | VerifyError::TooEarly { .. } => ErrorCode::SignatureTime,
+            VerifyError::Malformed(_)
+            | VerifyError::WrongKey { .. }
+            | VerifyError::NoExpiration
+            | VerifyError::WrongAudience { .. } => ErrorCode::Denied,
+        }
+    }
 }
 
 #[derive(Serialize)]

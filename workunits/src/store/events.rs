@@ -17,6 +17,7 @@ use serde_json::{Map, Value};
 
 use super::{Spec, UnitDir};
 use crate::{
+    crash,
     logic::state::Note,
     unit::{Unit, rfc3339},
 };
@@ -97,7 +98,9 @@ impl Log {
         if file.metadata()?.len() > self.whole {
             file.set_len(self.whole)?; // the torn line of a power cut, or of a full disk
         }
+        crash::write("append event", &file, &line);
         let kept = file.write_all(&line).and_then(|()| if lazy { Ok(()) } else { file.sync_data() });
+        crash::point("event is recorded");
         if let Err(error) = kept {
             file.set_len(self.whole).ok(); // making a file shorter needs no room on a full disk
             return Err(error);
@@ -105,6 +108,22 @@ impl Log {
         self.whole += line.len() as u64;
         self.entries.push(entry);
         Ok(())
+    }
+
+    /// Takes the last event back, which nobody was told of. A crash before that, and it has happened after all.
+    pub fn take_back(&mut self, dir: &UnitDir) {
+        let Some(last) = self.entries.pop() else { return };
+        let length = serde_json::to_vec(&last).map_or(0, |line| line.len() as u64 + 1); // it was written the same way
+        self.whole = self.whole.saturating_sub(length);
+        let cut = fs::OpenOptions::new().write(true).open(dir.events_path()).and_then(|file| {
+            file.set_len(self.whole)?;
+            file.sync_data()
+        });
+        if let Err(error) = cut
+            && dir.path().exists()
+        {
+            tracing::error!(unit = %dir.id(), %error, "cannot take an event back that could not be shown");
+        }
     }
 
     /// The status that `spec` and these events make. `None` when there is nothing to make it from.
@@ -154,8 +173,10 @@ mod tests {
     fn fixture() -> (tempfile::TempDir, UnitDir, Spec) {
         let root = tempfile::tempdir().unwrap();
         let spec = Spec { work_type: "cat".into(), owner: "uid:0".into(), ..Spec::default() };
-        let dir =
-            Store::open(root.path().into()).unwrap().create("aB3dEf9Z".parse().unwrap(), &spec).unwrap();
+        let dir = Store::open(root.path().join("node"))
+            .unwrap()
+            .create("aB3dEf9Z".parse().unwrap(), &spec)
+            .unwrap();
         (root, dir, spec)
     }
 
@@ -182,6 +203,27 @@ mod tests {
         let log = Log::read(&dir).unwrap();
         assert_eq!(log.entries.iter().map(|entry| entry.seq).collect::<Vec<_>>(), [1, 2]);
         assert_eq!(log.rebuild(Some(&spec)), Some(ended));
+    }
+
+    #[test]
+    fn an_event_that_was_taken_back_has_not_happened_and_the_next_one_takes_its_number() {
+        let (_root, dir, spec) = fixture();
+        let first = spec.newborn();
+        let running = Unit { state: State::Running, ..first.clone() };
+        let mut log = Log::read(&dir).unwrap();
+        let now = SystemTime::UNIX_EPOCH;
+        log.append(&dir, happened("changed"), Some(&first), &first, now).unwrap();
+        let before = fs::read(dir.events_path()).unwrap();
+        log.append(&dir, happened("started"), Some(&first), &running, now).unwrap();
+        log.take_back(&dir);
+        assert_eq!(fs::read(dir.events_path()).unwrap(), before);
+        log.append(&dir, happened("ended"), Some(&first), &running, now).unwrap();
+        let read = Log::read(&dir).unwrap();
+        let events: Vec<_> = read.entries.iter().map(|entry| (entry.seq, entry.event.as_str())).collect();
+        assert_eq!(events, [(1, "changed"), (2, "ended")]);
+        dir.remove().unwrap();
+        log.take_back(&dir);
+        assert!(!dir.path().exists(), "a directory that is gone is not made again");
     }
 
     #[test]

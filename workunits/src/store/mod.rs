@@ -26,7 +26,7 @@ use std::{
 
 pub use spec::Spec;
 
-use crate::unit::UnitId;
+use crate::{crash, unit::UnitId};
 
 /// The directory of all units of one node.
 #[derive(Clone, Debug)]
@@ -44,7 +44,14 @@ pub struct UnitDir {
 impl Store {
     /// Opens `root`, which is made if it is missing (0700, parents too).
     pub fn open(root: PathBuf) -> io::Result<Store> {
-        DirBuilder::new().recursive(true).mode(0o700).create(&root)?;
+        let aside = aside(&root);
+        match fs::remove_dir_all(&aside) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {} // what was being removed when the last daemon ended
+        }
+        for dir in [&root, &aside] {
+            DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+        }
         Ok(Store { root })
     }
 
@@ -53,13 +60,16 @@ impl Store {
     /// # Errors
     /// `AlreadyExists` when the id is taken: choose another. After any other error nothing is left behind.
     pub fn create(&self, id: UnitId, spec: &Spec) -> io::Result<UnitDir> {
-        let dir = UnitDir { id, path: self.root.join(id.as_str()) };
+        let dir = self.dir(id);
+        crash::point("make directory");
         DirBuilder::new().mode(0o700).create(&dir.path)?;
         let commit = || -> io::Result<()> {
             // Nobody looks before this returns, so the order of sync and rename does not matter.
             write_whole(&dir.path, "spec", &spec.to_bytes())?.sync_data()?;
             // Named now, so that what is appended to it later needs no second sync of the directory.
+            crash::point("make events");
             dir.append_to(&dir.events_path())?;
+            crash::point("sync directory");
             sync_dir(&dir.path)?;
             sync_dir(&self.root)
         };
@@ -70,18 +80,28 @@ impl Store {
         Ok(dir)
     }
 
-    /// Every directory that may be a unit, in the order of ids. Whatever has another name is none of ours.
-    pub fn scan(&self) -> io::Result<Vec<UnitDir>> {
+    /// The ids of all directories that may be units, in order. Whatever has another name is none of ours.
+    ///
+    /// Most file systems tell a directory from a file while they list it; where one does not and cannot be asked either,
+    /// it counts as a unit, and whoever looks into it finds out.
+    pub fn ids(&self) -> io::Result<Vec<UnitId>> {
         let mut found = Vec::new();
         for entry in fs::read_dir(&self.root)? {
             let entry = entry?;
             let id = entry.file_name().to_str().and_then(|name| name.parse::<UnitId>().ok());
-            if let (Some(id), true) = (id, entry.file_type()?.is_dir()) {
-                found.push(UnitDir { id, path: entry.path() });
+            if let Some(id) = id
+                && entry.file_type().map_or(true, |kind| kind.is_dir())
+            {
+                found.push(id);
             }
         }
-        found.sort_by_key(|dir| dir.id);
+        found.sort_unstable();
         Ok(found)
+    }
+
+    /// The directory of a unit.
+    pub fn dir(&self, id: UnitId) -> UnitDir {
+        UnitDir { id, path: self.root.join(id.as_str()) }
     }
 }
 
@@ -154,12 +174,15 @@ impl UnitDir {
 
     /// Opens a fresh, empty `stdin` for writing.
     pub fn create_stdin(&self) -> io::Result<File> {
+        crash::point("make stdin");
         private().write(true).create(true).truncate(true).open(self.stdin_path())
     }
 
     /// Marks the unit as released, durably: whoever finds it removes it as soon as nothing of it runs.
     pub fn mark_released(&self) -> io::Result<()> {
+        crash::point("mark released");
         private().write(true).create(true).truncate(false).open(self.path.join("release"))?;
+        crash::point("sync released mark");
         sync_dir(&self.path)
     }
 
@@ -168,10 +191,18 @@ impl UnitDir {
         self.path.join("release").exists()
     }
 
-    /// Whether anything was ever recorded here: without it, the submission broke off before its commit point.
-    pub fn is_committed(&self) -> bool {
-        let happened = fs::metadata(self.events_path()).is_ok_and(|events| events.len() > 0);
-        happened || self.spec_path().exists() || self.status_path().exists()
+    /// Whether nothing was ever recorded here for certain: the submission broke off before its commit point.
+    pub fn is_uncommitted(&self) -> bool {
+        // A file that cannot be asked about may well be there.
+        let missing = |path: PathBuf| match fs::metadata(path) {
+            Ok(_) => false,
+            Err(error) => error.kind() == io::ErrorKind::NotFound,
+        };
+        let empty = |path: PathBuf| match fs::metadata(path) {
+            Ok(meta) => meta.len() == 0,
+            Err(error) => error.kind() == io::ErrorKind::NotFound,
+        };
+        missing(self.status_path()) && missing(self.spec_path()) && empty(self.events_path())
     }
 
     /// Writes the file `name`, never seen half-written. A power cut may lose it, or leave it empty.
@@ -190,13 +221,28 @@ impl UnitDir {
         Ok(())
     }
 
-    /// Removes the directory and all in it; gone already is fine.
+    /// Removes the directory and all in it, so that a crash leaves all of it or nothing; gone already is fine.
     pub fn remove(&self) -> io::Result<()> {
-        match fs::remove_dir_all(&self.path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            done => done,
+        let aside = self.path.parent().map(aside).unwrap_or_default().join(self.id.as_str());
+        crash::point("move aside");
+        let moved = fs::rename(&self.path, &aside);
+        crash::point("remove directory");
+        // Where it cannot be moved (as a rule it is gone already) it is removed where it is.
+        let left = if moved.is_ok() { None } else { Some(&self.path) };
+        for path in left.into_iter().chain([&aside]) {
+            match fs::remove_dir_all(path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
         }
+        Ok(())
     }
+}
+
+/// Where directories go from `root` to be removed, `{datadir}/.{node}.removed`: a half-removed unit is none.
+fn aside(root: &Path) -> PathBuf {
+    let node = root.file_name().unwrap_or_default().to_string_lossy();
+    root.with_file_name(format!(".{node}.removed"))
 }
 
 /// Options for a file that only its owner may read.
@@ -208,6 +254,7 @@ pub(crate) fn private() -> OpenOptions {
 
 fn write_whole(dir: &Path, name: &str, bytes: &[u8]) -> io::Result<File> {
     let (file, temporary) = write_temporary(dir, name, bytes)?;
+    crash::point("rename");
     fs::rename(&temporary, dir.join(name))?;
     Ok(file)
 }
@@ -215,14 +262,18 @@ fn write_whole(dir: &Path, name: &str, bytes: &[u8]) -> io::Result<File> {
 /// Replaces the file `name` so that a power cut leaves the old one or the new one, whole, and then the new one for certain.
 pub(crate) fn replace_durably(dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
     let (file, temporary) = write_temporary(dir, name, bytes)?;
+    crash::point("sync file");
     file.sync_data()?;
+    crash::point("rename durably");
     fs::rename(&temporary, dir.join(name))?;
+    crash::point("sync directory");
     sync_dir(dir)
 }
 
 fn write_temporary(dir: &Path, name: &str, bytes: &[u8]) -> io::Result<(File, PathBuf)> {
     let temporary = dir.join(format!("{name}.tmp"));
     let mut file = private().write(true).create(true).truncate(true).open(&temporary)?;
+    crash::write("write temporary", &file, bytes);
     file.write_all(bytes)?;
     Ok((file, temporary))
 }
@@ -246,24 +297,37 @@ mod tests {
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(dir.path()), 0o700);
         assert_eq!((mode(&dir.spec_path()), mode(&dir.stdin_path())), (0o600, 0o600));
-        assert_eq!(store.scan().unwrap(), [dir]);
+        assert_eq!(store.ids().unwrap(), [dir.id()]);
+        assert_eq!(store.dir(dir.id()), dir);
     }
 
     #[test]
     fn an_id_in_use_is_refused_and_what_uses_it_stays() {
         let root = tempfile::tempdir().unwrap();
-        let store = Store::open(root.path().to_owned()).unwrap();
+        let store = Store::open(root.path().join("node")).unwrap();
         let id: UnitId = "aB3dEf9Z".parse().unwrap();
         store.create(id, &Spec::default()).unwrap();
         assert_eq!(store.create(id, &Spec::default()).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
-        assert_eq!(store.scan().unwrap().len(), 1);
+        assert_eq!(store.ids().unwrap().len(), 1);
     }
 
     #[test]
     fn what_is_no_unit_is_left_alone() {
         let root = tempfile::tempdir().unwrap();
-        fs::create_dir(root.path().join("not a unit")).unwrap();
-        fs::write(root.path().join("aB3dEf9Z"), "a file").unwrap();
-        assert_eq!(Store::open(root.path().to_owned()).unwrap().scan().unwrap(), []);
+        let root = root.path().join("node");
+        fs::create_dir_all(root.join("not a unit")).unwrap();
+        fs::write(root.join("aB3dEf9Z"), "a file").unwrap();
+        assert_eq!(Store::open(root).unwrap().ids().unwrap(), []);
+    }
+
+    #[test]
+    fn a_removal_that_broke_off_is_finished_at_the_next_start() {
+        let root = tempfile::tempdir().unwrap();
+        let store = Store::open(root.path().join("node")).unwrap();
+        let dir = store.create("aB3dEf9Z".parse().unwrap(), &Spec::default()).unwrap();
+        fs::rename(dir.path(), aside(&store.root).join("aB3dEf9Z")).unwrap(); // as far as a crash let it
+        let store = Store::open(store.root).unwrap();
+        assert_eq!(store.ids().unwrap(), []);
+        assert_eq!(fs::read_dir(aside(&store.root)).unwrap().count(), 0);
     }
 }

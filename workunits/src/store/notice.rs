@@ -69,7 +69,8 @@ impl Notices {
     /// Wakes when a file in the directory is made, moved in, closed after writing or removed.
     pub fn directory(&self, path: &Path) -> Subscription {
         use WatchMask as On;
-        self.subscribe(path, On::MOVED_TO | On::CREATE | On::CLOSE_WRITE | On::DELETE | On::DELETE_SELF)
+        let moved = On::MOVED_TO | On::MOVED_FROM | On::MOVE_SELF;
+        self.subscribe(path, moved | On::CREATE | On::CLOSE_WRITE | On::DELETE | On::DELETE_SELF)
     }
 
     /// Wakes when the file is written to.

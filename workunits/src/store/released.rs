@@ -6,14 +6,14 @@ use std::{
     collections::HashMap,
     fs,
     io::{self, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use serde::{Deserialize, Serialize};
 
 use super::private;
-use crate::logic::units::Request;
+use crate::{crash, logic::units::Request};
 
 /// How long a released request is remembered.
 const REMEMBERED: Duration = Duration::from_secs(24 * 60 * 60);
@@ -50,11 +50,11 @@ impl Released {
             kept.push_str(&serde_json::to_string(line)?);
             kept.push('\n');
         }
-        let temporary = path.with_extension("tmp");
-        let mut file = private().write(true).create(true).truncate(true).open(&temporary)?;
-        file.write_all(kept.as_bytes())?;
-        file.sync_data()?;
-        fs::rename(&temporary, &path)?;
+        // Without room the old file stays: it says the same, and more than is needed.
+        match replace(&path, &kept) {
+            Err(error) if error.kind() == io::ErrorKind::StorageFull && !text.is_empty() => {}
+            replaced => replaced?,
+        }
         let request = |line: Line| (Request { owner: line.owner, id: line.request_id }, line.at);
         Ok(Released { path, since: lines.into_iter().map(request).collect() })
     }
@@ -75,6 +75,7 @@ impl Released {
         let mut file = private().append(true).create(true).open(&self.path)?;
         let whole = file.metadata()?.len();
         let bytes = format!("{}\n", serde_json::to_string(&line)?);
+        crash::write("remember released", &file, bytes.as_bytes());
         if let Err(error) = file.write_all(bytes.as_bytes()).and_then(|()| file.sync_data()) {
             file.set_len(whole).ok(); // or the next line would be lost together with half of this one
             return Err(error);
@@ -87,6 +88,19 @@ impl Released {
     pub fn contains(&self, request: &Request, now: SystemTime) -> bool {
         self.since.get(request).is_some_and(|since| since + REMEMBERED.as_secs() >= seconds(now))
     }
+}
+
+fn replace(path: &Path, text: &str) -> io::Result<()> {
+    let temporary = path.with_extension("tmp");
+    let mut file = private().write(true).create(true).truncate(true).open(&temporary)?;
+    crash::write("write released anew", &file, text.as_bytes());
+    let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_data());
+    if let Err(error) = written {
+        fs::remove_file(&temporary).ok(); // half of it takes room for nothing
+        return Err(error);
+    }
+    crash::point("rename released");
+    fs::rename(&temporary, path)
 }
 
 fn seconds(at: SystemTime) -> u64 {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::UnitDir;
 use crate::{
-    request::{PayloadEnd, Stderr},
+    request::{Meta, PayloadEnd, Sandbox, Stderr},
     unit::{CommandExtra, Extra, FORMAT, Phase, RemoteExtra, State, Unit},
 };
 
@@ -39,6 +39,9 @@ pub struct Spec {
     /// How its payload's end is told from a cut.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub payload: Option<PayloadEnd>,
+    /// Whether a payload that was cut waits for its rest.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub resume: bool,
     /// What becomes of its error output; absent leaves it to the work type.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stderr: Option<Stderr>,
@@ -48,10 +51,20 @@ pub struct Spec {
     /// The unit that it belongs to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub parent: Option<String>,
+    /// How long, until when, how much, how long kept.
+    #[serde(skip_serializing_if = "is_nothing")]
+    pub meta: Meta,
+    /// Program, arguments, user, directory, environment, limits.
+    #[serde(skip_serializing_if = "Sandbox::is_empty")]
+    pub sandbox: Sandbox,
     /// Whose it is.
     pub owner: String,
     /// RFC 3339, UTC.
     pub created_at: String,
+}
+
+fn is_nothing(meta: &Meta) -> bool {
+    *meta == Meta::default()
 }
 
 impl Spec {
@@ -119,6 +132,7 @@ impl Spec {
             owner: Some(self.owner.clone()),
             request_id: self.request_id.clone(),
             parent: self.parent.clone(),
+            keep: self.meta.keep,
             ..Unit::default()
         }
     }

@@ -5,7 +5,7 @@
 
 use std::{
     fs::{self, File},
-    io,
+    io::{self, Read},
     time::SystemTime,
 };
 
@@ -18,6 +18,9 @@ use crate::{
     logic::state::{self, Effect, Event, NotNow},
     unit::{FORMAT, Phase, Unit, rfc3339},
 };
+
+/// Most statuses are shorter than this.
+const WHOLE: usize = 4096;
 
 /// Why a step was not taken.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +46,19 @@ pub fn peek(dir: &UnitDir) -> Option<Unit> {
     parse(&fs::read(dir.status_path()).ok()?)
 }
 
+/// The same, for whoever reads many: into a buffer that is used again, without asking for the file's size first.
+pub fn peek_into(dir: &UnitDir, buffer: &mut Vec<u8>) -> Option<Unit> {
+    let mut file = File::open(dir.status_path()).ok()?;
+    buffer.resize(buffer.len().max(WHOLE), 0);
+    let read = file.read(buffer).ok()?;
+    if read < buffer.len() {
+        return parse(&buffer[..read]); // of a file, a short read is the end
+    }
+    let mut rest = Vec::new();
+    file.read_to_end(&mut rest).ok()?;
+    parse(&[buffer.as_slice(), rest.as_slice()].concat())
+}
+
 /// Takes the unit's lock and reads its files; waits for whoever holds it.
 pub fn lock(dir: &UnitDir) -> io::Result<Locked<'_>> {
     let lock = private().write(true).create(true).truncate(false).open(dir.path().join("status.lock"))?;
@@ -59,11 +75,18 @@ pub fn lock(dir: &UnitDir) -> io::Result<Locked<'_>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound && dir.path().exists() => None,
         Err(error) => return Err(error),
     };
-    let unit = match unit {
-        Some(unit) => Some(unit),
-        None => log.rebuild(Spec::read(dir).ok().flatten().as_ref()),
-    };
-    Ok(Locked { dir, _lock: lock, unit, log })
+    let spec = Spec::read(dir).ok().flatten();
+    let mut locked = Locked { dir, _lock: lock, unit, log };
+    // Whoever was killed between log and file has left the file behind. Without a spec the file is that of a Go node,
+    // which changes it and knows no log.
+    if locked.unit.is_none() || spec.is_some() && !locked.log.entries.is_empty() {
+        let shown = locked.unit.clone();
+        locked.trust_log(spec.as_ref());
+        if shown != locked.unit && !locked.log.entries.is_empty() {
+            locked.show()?;
+        }
+    }
+    Ok(locked)
 }
 
 /// Takes one step of a unit that runs here: locked, saved, and only then told.
@@ -111,8 +134,7 @@ impl Locked<'_> {
         }
         let mut shown = Unit { stdout_size: after.stdout_size, stderr_size: after.stderr_size, ..before };
         // A payload that is still arriving is left by a recorded step alone.
-        let arriving = |phase| matches!(phase, None | Some(Phase::Created | Phase::Uploading));
-        if after.remote().is_some() && !after.state.is_terminal() && !arriving(shown.phase) {
+        if after.remote().is_some() && !after.state.is_terminal() && !is_arriving(shown.phase) {
             (shown.phase, shown.detail) = (after.phase, after.detail.clone());
         }
         if shown == after {
@@ -132,8 +154,12 @@ impl Locked<'_> {
         // Without a spec, the first event must carry the whole status.
         let before = if spec || !self.log.entries.is_empty() { self.unit.as_ref() } else { None };
         self.log.append(self.dir, happened, before, &after, now)?;
-        self.unit = Some(after);
-        self.show()
+        let before = self.unit.replace(after);
+        self.show().inspect_err(|_| {
+            // A full disk may have taken the one and not the other. What failed has not happened.
+            self.log.take_back(self.dir);
+            self.unit = before;
+        })
     }
 
     /// Writes the status file anew from what is known; for a file that was torn, or fell behind its log.
@@ -148,18 +174,43 @@ impl Locked<'_> {
     pub fn trust_log(&mut self, spec: Option<&Spec>) {
         let Some(rebuilt) = self.log.rebuild(spec) else { return };
         match &mut self.unit {
-            // The log is durable before the file is written, and sizes alone are in the file only.
-            Some(unit) if unit.state.is_terminal() => {}
+            // The log is durable before the file is written, and sizes alone are in the file only. But a Go node, to
+            // which the datadir was lent, writes over the end of a unit that never reached its node.
+            Some(unit) if unit.state.is_terminal() && !(unit.format == 0 && has_ended_here(&rebuilt)) => {}
             Some(unit) => {
-                *unit = Unit {
+                let mut newest = Unit {
                     stdout_size: unit.stdout_size.max(rebuilt.stdout_size),
-                    stderr_size: rebuilt.stderr_size.or(unit.stderr_size),
+                    stderr_size: unit.stderr_size.max(rebuilt.stderr_size),
                     ..rebuilt
                 };
+                // What a unit elsewhere is doing is in the file only; see `change`.
+                if newest.remote().is_some()
+                    && newest.state == unit.state
+                    && !is_arriving(newest.phase)
+                    && !is_arriving(unit.phase)
+                {
+                    (newest.phase, newest.detail) = (unit.phase, unit.detail.clone());
+                }
+                *unit = newest;
             }
             None => self.unit = Some(rebuilt),
         }
     }
+}
+
+fn is_arriving(phase: Option<Phase>) -> bool {
+    matches!(phase, None | Some(Phase::Created | Phase::Uploading))
+}
+
+/// Whether our own log tells how a unit ended whose status a Go node wrote anew.
+pub fn tells_less_than_log(dir: &UnitDir, spec: &Spec) -> bool {
+    let rebuilt = Log::read(dir).ok().and_then(|log| log.rebuild(Some(spec)));
+    rebuilt.as_ref().is_some_and(has_ended_here)
+}
+
+/// Whether our own log says that the unit has ended.
+fn has_ended_here(rebuilt: &Unit) -> bool {
+    rebuilt.format > 0 && rebuilt.state.is_terminal()
 }
 
 fn parse(bytes: &[u8]) -> Option<Unit> {
@@ -180,8 +231,10 @@ mod tests {
     fn fixture() -> (tempfile::TempDir, UnitDir, Spec) {
         let root = tempfile::tempdir().unwrap();
         let spec = Spec { work_type: "cat".into(), ..Spec::default() };
-        let dir =
-            Store::open(root.path().into()).unwrap().create("aB3dEf9Z".parse().unwrap(), &spec).unwrap();
+        let dir = Store::open(root.path().join("node"))
+            .unwrap()
+            .create("aB3dEf9Z".parse().unwrap(), &spec)
+            .unwrap();
         (root, dir, spec)
     }
 
@@ -202,6 +255,17 @@ mod tests {
     }
 
     #[test]
+    fn a_status_of_any_length_reads_the_same_either_way() {
+        let (_root, dir, spec) = fixture();
+        let mut buffer = Vec::new();
+        for length in [0, WHOLE - 200, WHOLE, 5 * WHOLE, 1] {
+            replace(&dir, &Unit { detail: "x".repeat(length), ..spec.newborn() }).unwrap();
+            let read = peek_into(&dir, &mut buffer);
+            assert!(read.is_some() && read == peek(&dir), "{length}");
+        }
+    }
+
+    #[test]
     fn a_status_older_than_its_log_is_brought_up_to_it() {
         let (_root, dir, spec) = fixture();
         let old = spec.newborn();
@@ -211,6 +275,26 @@ mod tests {
         let mut locked = lock(&dir).unwrap();
         locked.trust_log(Some(&spec));
         assert_eq!(locked.unit().unwrap().state, newest.state);
+    }
+
+    #[test]
+    fn what_a_go_node_wrote_over_an_end_of_ours_is_taken_back_and_an_end_of_its_own_is_not() {
+        let ended_there = |detail: &str| Unit {
+            state: State::Failed,
+            detail: detail.to_owned(),
+            work_type: "cat".into(),
+            ..Unit::default()
+        };
+        for (ended_here, state) in [(true, State::Canceled), (false, State::Failed)] {
+            let (_root, dir, spec) = fixture();
+            if ended_here {
+                take_step(&dir, &Event::Cancel, SystemTime::now()).unwrap();
+            }
+            replace(&dir, &ended_there("Failed to restart")).unwrap();
+            let mut locked = lock(&dir).unwrap();
+            locked.trust_log(Some(&spec));
+            assert_eq!(locked.unit().unwrap().state, state);
+        }
     }
 
     #[test]
@@ -235,8 +319,10 @@ mod tests {
     fn a_link_that_comes_and_goes_is_shown_and_does_not_fill_the_log() {
         let root = tempfile::tempdir().unwrap();
         let spec = Spec { node: Some("bar".into()), work_type: "cat".into(), ..Spec::default() };
-        let dir =
-            Store::open(root.path().into()).unwrap().create("aB3dEf9Z".parse().unwrap(), &spec).unwrap();
+        let dir = Store::open(root.path().join("node"))
+            .unwrap()
+            .create("aB3dEf9Z".parse().unwrap(), &spec)
+            .unwrap();
         let now = SystemTime::now();
         take_step(&dir, &Event::Payload { length: 0, sha256: String::new() }, now).unwrap();
         let running = |unit: &mut Unit| (unit.state, unit.phase) = (State::Running, Some(Phase::Running));

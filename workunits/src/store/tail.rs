@@ -26,6 +26,9 @@ pub struct Follower {
     position: Option<u64>,
     unit: watch::Receiver<Arc<Unit>>,
     life: watch::Receiver<Life>,
+    closing: watch::Receiver<()>,
+    /// Keeps a unit at rest in memory, and with it the one place where its end is told.
+    _handle: UnitHandle,
     news: Subscription,
     notices: Notices,
     buffer: Vec<u8>,
@@ -57,6 +60,8 @@ impl Follower {
             position: from,
             unit: unit.subscribe(),
             life: unit.life(),
+            closing: unit.closing(),
+            _handle: unit.clone(),
             notices: notices.clone(),
             buffer: Vec::new(),
         }
@@ -100,8 +105,10 @@ impl Follower {
     pub(crate) async fn wait(&mut self) {
         tokio::select! {
             () = self.news.changed() => {}
-            changed = self.unit.changed() => drop(changed), // its sender lives as long as the engine; see below
+            // None of these senders goes while we hold the unit, but the engine's.
+            changed = self.unit.changed() => drop(changed),
             changed = self.life.changed() => drop(changed),
+            closed = self.closing.changed() => drop(closed),
         }
     }
 
@@ -113,7 +120,7 @@ impl Follower {
             Output::Stdout => unit.stdout_size,
             Output::Stderr => unit.stderr_size.unwrap_or(0),
         };
-        let closing = self.life.has_changed().is_err(); // the engine is gone, and nobody would wake us
+        let closing = self.closing.has_changed().is_err(); // the engine is gone, and nobody would wake us
         let home = std::fs::metadata(&self.path).map_or(0, |meta| meta.len()) >= size;
         life.gone || closing || unit.state.is_terminal() && (life.settled || home)
     }

@@ -12,6 +12,9 @@ pub struct UnitId([u8; 8]);
 pub struct BadUnitId(pub String);
 
 impl UnitId {
+    /// The one that comes before all others.
+    pub const FIRST: UnitId = UnitId([b'0'; 8]);
+
     /// Makes an id of 64 random bits; each call with fresh bits gives a fresh, near enough uniform id.
     pub fn from_random(mut bits: u64) -> UnitId {
         const ALPHABET: &[u8; 62] = b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";

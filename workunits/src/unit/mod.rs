@@ -5,16 +5,20 @@
 
 mod extra;
 mod id;
+mod moment;
 mod state;
 
 pub use extra::{CommandExtra, Extra, RemoteExtra};
 pub use id::{BadUnitId, UnitId};
+pub use moment::{BadMoment, Moment};
 pub use state::{Outcome, Phase, State};
 
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
-use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+use time::{OffsetDateTime, format_description::well_known::Rfc3339, macros::format_description};
+
+use crate::request::Span;
 
 /// The version of the files that we write into a unit's directory.
 pub const FORMAT: u32 = 1;
@@ -26,6 +30,14 @@ pub const NEVER: &str = "0001-01-01T00:00:00Z";
 pub fn rfc3339(at: SystemTime) -> String {
     // Only a year above 9999 cannot be written; no clock that we meet says that.
     OffsetDateTime::from(at).format(&Rfc3339).unwrap_or_else(|_| NEVER.to_owned())
+}
+
+/// What is said of a unit that had not started when its time was over; the day as Receptor writes it.
+pub fn expired_on(at: OffsetDateTime) -> String {
+    let day = format_description!(
+        "[weekday repr:short] [month repr:short] [day padding:none] [hour]:[minute]:[second]"
+    );
+    format!("Work unit expired on {}", at.format(day).unwrap_or_default()) // every such time has these parts
 }
 
 /// The status of a unit, as its file holds it: one JSON object and a newline, members in this order.
@@ -88,6 +100,9 @@ pub struct Unit {
     /// The unit that it belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<String>,
+    /// How long its submitter wants it kept after its end, as a Go duration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep: Option<Span>,
     /// The kernel's boot id at its start, which makes process ids safe.
     #[serde(rename = "BootID", default, skip_serializing_if = "Option::is_none")]
     pub boot_id: Option<String>,

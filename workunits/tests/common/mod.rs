@@ -12,8 +12,8 @@ use std::{
 use tokio::sync::watch;
 use workunits::{
     engine::{
-        BoxFuture, Caller, Conversation, DialFailed, Engine, EngineConfig, Frame, Mesh, OpenError, Way,
-        WorkError, WorkType,
+        BoxFuture, Caller, Conversation, DialFailed, Engine, EngineConfig, Frame, Limits, Mesh, OpenError,
+        Way, WorkError, WorkType,
     },
     request::{Extension, Output, PayloadEnd, Submit},
     unit::{State, Unit, UnitId},
@@ -54,6 +54,7 @@ pub(crate) fn config(root: &Path) -> EngineConfig {
         signing: None,
         verification: None,
         incarnation: "test".to_owned(),
+        limits: Limits::default(),
         open_files: Some(200), // what a command gets, whatever this process may open
     }
 }

@@ -1,4 +1,5 @@
 //! A mesh of in-memory pipes that can be cut at any byte, and what answers at their other ends.
+#![allow(dead_code)] // each test file takes what it needs
 
 use std::{
     collections::HashMap,
@@ -26,6 +27,8 @@ pub(crate) enum Cut {
     Sent(usize),
     /// Once, when so many bytes have come and more are there: what they answer was done, and nobody hears of it.
     Heard(usize),
+    /// Each of them, when so many bytes have left.
+    EachSent(usize),
     /// Each of them, when so many bytes have come.
     EachHeard(usize),
 }
@@ -84,7 +87,7 @@ impl Mesh for Pipes {
             let (here, there) = tokio::io::duplex(64 << 10);
             let broken = Arc::new(AtomicBool::new(false));
             (self.answer)(End { pipe: Some(there), broken: broken.clone(), near: None }, node.to_owned());
-            let near = Near { traffic, heard: 0, finished: false };
+            let near = Near { traffic, sent: 0, heard: 0, finished: false };
             Ok(Box::new(End { pipe: Some(here), broken, near: Some(near) }) as Conversation)
         })
     }
@@ -106,6 +109,7 @@ pub(crate) struct End {
 struct Near {
     traffic: Arc<Traffic>,
     /// In this conversation.
+    sent: usize,
     heard: usize,
     finished: bool,
 }
@@ -123,6 +127,7 @@ impl Near {
     fn may_send(&self) -> usize {
         match *self.traffic.cut.lock().unwrap() {
             Cut::Sent(at) => at - *self.traffic.sent.lock().unwrap(),
+            Cut::EachSent(at) => at - self.sent,
             _ => usize::MAX,
         }
     }
@@ -139,7 +144,7 @@ impl Near {
     /// It is cut now; a cut that comes once is over.
     fn fire(&self) {
         let mut cut = self.traffic.cut.lock().unwrap();
-        if !matches!(*cut, Cut::EachHeard(_)) {
+        if !matches!(*cut, Cut::EachSent(_) | Cut::EachHeard(_)) {
             *cut = Cut::Never;
         }
     }
@@ -184,7 +189,8 @@ impl AsyncWrite for End {
         }
         let Some(pipe) = &mut end.pipe else { return end.reset() };
         let n = ready!(Pin::new(pipe).poll_write(cx, &bytes[..room]))?;
-        if let Some(near) = &end.near {
+        if let Some(near) = &mut end.near {
+            near.sent += n;
             *near.traffic.sent.lock().unwrap() += n;
         }
         Poll::Ready(Ok(n))

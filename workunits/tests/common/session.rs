@@ -3,17 +3,16 @@
 use std::io;
 
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use workunits::{
-    engine::{Caller, Engine, Frame, Reply, Way, WorkError},
-    request::{PayloadEnd, WorkRequest},
+    engine::{Caller, Engine, Frame, Reply, Upload, Way, WorkError},
+    request::{PayloadEnd, WorkRequest, created_from},
 };
 
 use super::pipes::End;
 
 /// What it offers.
-pub(crate) const FEATURES: &str =
-    "{\"Features\":[\"request-id\",\"payload-length\",\"watch\",\"stderr-separate\"]}\n";
+pub(crate) const FEATURES: &str = "{\"Features\":[\"request-id\",\"payload-length\",\"watch\",\"stderr-separate\",\"meta\",\"payload-resume\"]}\n";
 
 /// Serves one conversation to its end, as a node of ours does.
 pub(crate) async fn serve(engine: Engine, end: End) -> io::Result<()> {
@@ -33,7 +32,7 @@ pub(crate) async fn serve(engine: Engine, end: End) -> io::Result<()> {
                 let Some(PayloadEnd::Length { length, .. }) = submit.extension.payload else {
                     panic!("no length")
                 };
-                let mut upload = match engine.submit(submit, &caller).await {
+                let mut upload = match engine.submit(*submit, &caller).await {
                     Ok(upload) => upload,
                     Err(error) => {
                         refuse(&mut stream, &error).await?;
@@ -41,14 +40,9 @@ pub(crate) async fn serve(engine: Engine, end: End) -> io::Result<()> {
                     }
                 };
                 let id = upload.id();
-                let asking = format!("Work unit created with ID {id}. Send stdin data and EOF.\n");
-                stream.write_all(asking.as_bytes()).await?;
-                let mut payload = vec![0; length as usize];
-                if let Err(error) = stream.read_exact(&mut payload).await {
-                    upload.incomplete("it broke off").await;
-                    return Err(error);
-                }
-                match upload.write(&payload).await {
+                let line = created_from(id.as_str(), upload.there());
+                stream.write_all(format!("{line}\n").as_bytes()).await?;
+                match payload(&mut stream, &mut upload, length).await? {
                     Ok(()) => upload
                         .complete()
                         .await
@@ -94,6 +88,28 @@ pub(crate) async fn serve(engine: Engine, end: End) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// What is missing of a payload.
+async fn payload(
+    stream: &mut BufReader<End>,
+    upload: &mut Upload,
+    length: u64,
+) -> io::Result<Result<(), WorkError>> {
+    let mut missing = length - upload.there();
+    while missing > 0 {
+        let bytes = stream.fill_buf().await?;
+        if bytes.is_empty() {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let n = bytes.len().min(missing as usize);
+        if let Err(error) = upload.write(&bytes[..n]).await {
+            return Ok(Err(error));
+        }
+        stream.consume(n);
+        missing -= n as u64;
+    }
+    Ok(Ok(()))
 }
 
 fn told(done: Reply, what: &str, unit: &str) -> Value {

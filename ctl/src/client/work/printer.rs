@@ -24,17 +24,27 @@ pub(super) enum Channel {
     Stderr,
 }
 
+/// Somebody who takes bytes.
+type Sink<'s> = Box<dyn FnMut(&[u8]) + 's>;
+
 /// Prints what becomes of one unit.
-pub(super) struct Printer {
+pub(super) struct Printer<'s> {
     unit: String,
     json: bool,
+    /// Who takes the output instead of the console.
+    sink: Option<Sink<'s>>,
     /// A character cut in two by the end of a chunk, per channel: at most three bytes.
     unfinished: [Vec<u8>; 2],
 }
 
-impl Printer {
-    pub(super) fn new(unit: &str, json: bool) -> Printer {
-        Printer { unit: unit.to_owned(), json, unfinished: [vec![], vec![]] }
+impl<'s> Printer<'s> {
+    pub(super) fn new(unit: &str, json: bool) -> Printer<'s> {
+        Printer { unit: unit.to_owned(), json, sink: None, unfinished: [vec![], vec![]] }
+    }
+
+    /// One that prints nothing and hands the output on.
+    pub(super) fn into(sink: impl FnMut(&[u8]) + 's) -> Printer<'s> {
+        Printer { sink: Some(Box::new(sink)), ..Printer::new("", false) }
     }
 
     /// Output, as it comes.
@@ -44,6 +54,10 @@ impl Printer {
         bytes: &[u8],
         console: &mut Console,
     ) -> Result<(), Failure> {
+        if let Some(sink) = &mut self.sink {
+            sink(bytes);
+            return Ok(());
+        }
         match (self.json, channel) {
             (false, Channel::Stdout) => console.bytes(bytes).await,
             (false, Channel::Stderr) => console.error_bytes(bytes).await,

@@ -11,6 +11,7 @@ use crate::{
 /// Ends units and removes their files: those that are named, or all.
 pub(super) async fn run(door: &Door, args: ReleaseArgs, console: &mut Console) -> Result<Code, Failure> {
     let mut session = door.beyond(args.via.node.as_deref(), &args.via.tls_client).open().await?;
+    session.offers().await?;
     let units = match args.all {
         true => {
             let list = WorkRequest::List { unit: None, request_id: None, all_fields: false };
@@ -40,6 +41,8 @@ mod tests {
     async fn all_means_every_unit_in_the_list() {
         let script = Script::new()
             .greet()
+            .ask("Features")
+            .say("{}")
             .ask(r#""subcommand":"list""#)
             .say(r#"{"one":{"State":2},"two":{"State":1}}"#)
             .ask(r#""subcommand":"release""#)
@@ -54,8 +57,12 @@ mod tests {
 
     #[tokio::test]
     async fn force_is_another_word_to_the_daemon() {
-        let script =
-            Script::new().greet().ask(r#""subcommand":"force-release""#).say(r#"{"released":"one"}"#);
+        let script = Script::new()
+            .greet()
+            .ask("Features")
+            .say("{}")
+            .ask(r#""subcommand":"force-release""#)
+            .say(r#"{"released":"one"}"#);
         let mut fake = Fake::start([script]);
         fake.console.json = true;
         let args = ManyArgs { units: vec!["one".into()], via: Via::default() };

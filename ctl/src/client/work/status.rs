@@ -1,6 +1,6 @@
 //! `netmesh work status UNIT...`
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use workunits::request::WorkRequest;
 
 use super::with_next_step;
@@ -12,7 +12,8 @@ use crate::{
 
 /// Shows how far units got, with all members that the node has.
 ///
-/// JSON: one object, unit to status, as `work list` prints it.
+/// JSON: one object, unit to status, as `work list` prints it; of a unit that is refused `{"code":...,"error":...}`,
+/// where the daemon gives codes.
 pub(super) async fn run(door: &Door, args: UnitsArgs, console: &mut Console) -> Result<Code, Failure> {
     let mut session = door.beyond(args.via.node.as_deref(), &args.via.tls_client).open().await?;
     let all_fields = session.offers().await?.is_ours();
@@ -22,9 +23,12 @@ pub(super) async fn run(door: &Door, args: UnitsArgs, console: &mut Console) -> 
         let request = WorkRequest::Status { unit: unit.clone(), all_fields };
         match session.ask(&request.to_line()).await {
             Ok(status) => drop(units.insert(unit, Value::Object(status))),
-            Err(NoAnswer::Refused(text)) => {
+            Err(NoAnswer::Refused(refusal)) => {
                 code = Code::NOT_DONE;
-                console.say(&with_next_step(&text)).await;
+                console.say(&with_next_step(&refusal)).await;
+                if let (Some(word), true) = (&refusal.code, console.json) {
+                    units.insert(unit, json!({"code": word, "error": refusal.text}));
+                }
             }
             Err(gone) => return Err(gone.into()),
         }

@@ -2,7 +2,9 @@
 
 mod backend;
 mod control;
+mod limits;
 mod node;
+mod process;
 mod work;
 
 use std::collections::BTreeMap;
@@ -20,6 +22,7 @@ pub(super) fn check(items: &[Item], options: &LoadOptions, mut report: Report) -
     let node = node::name(first("node"), options, report_on);
     let datadir = node::datadir(first("node"), options, report_on);
     let idle_limit = node::idle_limit(first("node"), report_on);
+    let limits = limits::of_node(first("node"), report_on);
     let log_level = node::log_level(first("log-level"), report_on);
     let local_only = node::local_only(first("local-only"), report_on);
     for trace in all("trace") {
@@ -49,6 +52,7 @@ pub(super) fn check(items: &[Item], options: &LoadOptions, mut report: Report) -
         node,
         datadir,
         idle_limit,
+        limits,
         log_level,
         local_only,
         listeners,

@@ -9,8 +9,12 @@ use std::{
 
 use workunits::request::Stderr;
 
-use super::super::{
-    TOKEN_EXPIRATION, WorkCommand, WorkSigning, item::Item, problem::Report, source::Node, value::Converted,
+use super::{
+    super::{
+        TOKEN_EXPIRATION, WorkCommand, WorkSigning, item::Item, problem::Report, source::Node,
+        value::Converted,
+    },
+    limits, process,
 };
 
 pub(super) fn commands(items: &[Item], can_verify: bool, report: &mut Report) -> Vec<WorkCommand> {
@@ -37,6 +41,8 @@ pub(super) fn commands(items: &[Item], can_verify: bool, report: &mut Report) ->
             report.problem(item.mark_of("verifysignature"), "work-command", text);
         }
         let stderr = item.get("stderr", report, stderr).unwrap_or_default();
+        let (max_running, keep) = (limits::max_running(item, report), limits::keep(item, report));
+        let rules = process::rules(item, report);
         if let (Some(work_type), Some(command)) = (work_type, command) {
             let params = params.unwrap_or_default();
             commands.push(WorkCommand {
@@ -46,6 +52,9 @@ pub(super) fn commands(items: &[Item], can_verify: bool, report: &mut Report) ->
                 allow_runtime_params,
                 verify_signature,
                 stderr,
+                max_running,
+                keep,
+                rules,
             });
         }
     }

@@ -3,7 +3,7 @@
 use std::{path::Path, time::Duration};
 
 use netmesh::id::Cost;
-use workunits::request::Stderr;
+use workunits::{logic::retention::Keep, request::Stderr};
 
 use super::{config, key_file, parse, problems};
 use crate::config::{Backend, Config, LogLevel};
@@ -19,6 +19,14 @@ const CASES: &[Case] = &[
     ("node", "DataDir: /d", |c| c.datadir == Path::new("/d")),
     ("node", "datadir: ''", |c| c.datadir == Path::new("/tmp/receptor")),
     ("node", "maxidleconnectiontimeout: 1m30s", |c| c.idle_limit == Duration::from_secs(90)),
+    ("node", "maxrunning: 8", |c| c.limits.max_running == Some(8)),
+    ("node", "maxrunning: ''", |c| c.limits.max_running.is_none()),
+    ("node", "keepage: 168h", |c| c.limits.keep.age == Some(Duration::from_secs(168 * 3600))),
+    ("node", "keepcount: '1000'", |c| c.limits.keep.count == Some(1000)),
+    ("node", "keepbytes: 10GiB", |c| c.limits.keep.bytes == Some(10 << 30)),
+    ("node", "id: foo", |c| c.limits == Default::default()),
+    ("node", "minfree: 1GiB", |c| c.limits.min_free == 1 << 30),
+    ("node", "minfree: 0", |c| c.limits.min_free == 0),
     ("node", "receptorkubeclientsetqps: 7", |c| c.warnings.is_empty()),
     ("node", "receptorkubeclientsetburst: 7", |c| c.warnings.is_empty()),
     ("node", "receptorkubesupportreconnect: auto", |c| c.warnings.is_empty()),
@@ -61,7 +69,26 @@ const CASES: &[Case] = &[
     ("work-command", "{worktype: w, command: tr, allowRuntimeParams: true}", |c| c.work_commands[0].allow_runtime_params),
     ("work-command", "{worktype: w, command: tr, verifysignature: no}", |c| !c.work_commands[0].verify_signature),
     ("work-command", "{worktype: w, command: tr}", |c| c.work_commands[0].stderr == Stderr::Merge),
+    ("work-command", "{worktype: w, command: tr, args: [a-z, 'A Z']}", |c| c.work_commands[0].rules.args == ["a-z", "A Z"]),
+    ("work-command", "{worktype: w, command: tr, user: 'backup:users'}", |c| c.work_commands[0].rules.user.as_deref() == Some("backup:users")),
+    ("work-command", "{worktype: w, command: tr, user: 1000}", |c| c.work_commands[0].rules.user.as_deref() == Some("1000")),
+    ("work-command", "{worktype: w, command: tr, directory: /srv}", |c| c.work_commands[0].rules.directory.as_deref() == Some("/srv")),
+    ("work-command", "{worktype: w, command: tr, env: {A: 1, B: x}}", |c| c.work_commands[0].rules.env["A"] == "1"),
+    ("work-command", "{worktype: w, command: tr, cleanenv: true, passenv: [X]}", |c| !c.work_commands[0].rules.inherit.passes("Y")),
+    ("work-command", "{worktype: w, command: tr, timeout: 1h}", |c| c.work_commands[0].rules.timeout == Some(Duration::from_secs(3600))),
+    ("work-command", "{worktype: w, command: tr, maxoutput: 10MiB:truncate}", |c| c.work_commands[0].rules.max_output == "10MiB:truncate".parse().ok()),
+    ("work-command", "{worktype: w, command: tr, limits: {memory: 1GiB, files: 50}}", |c| c.work_commands[0].rules.limits.files == Some(50)),
+    ("work-command", "{worktype: w, command: tr, stop: [TERM, KILL 5s]}", |c| c.work_commands[0].rules.stop.steps().len() == 2),
+    ("work-command", "{worktype: w, command: tr, stop: TERM}", |c| c.work_commands[0].rules.stop.steps().len() == 2),
+    ("work-command", "{worktype: w, command: tr, allowruntimecommand: true}", |c| c.work_commands[0].rules.allow.command),
+    ("work-command", "{worktype: w, command: tr, allowruntimeuser: true}", |c| c.work_commands[0].rules.allow.user),
+    ("work-command", "{worktype: w, command: tr, allowruntimedirectory: true}", |c| c.work_commands[0].rules.allow.directory),
+    ("work-command", "{worktype: w, command: tr, allowruntimeenv: true}", |c| c.work_commands[0].rules.allow.env),
     ("work-command", "{worktype: w, command: tr, stderr: separate}", |c| c.work_commands[0].stderr == Stderr::Separate),
+    ("work-command", "{worktype: w, command: tr, maxRunning: 2}", |c| c.work_commands[0].max_running == Some(2)),
+    ("work-command", "{worktype: w, command: tr, keepage: 90s, keepcount: 5, keepbytes: 1048576}", |c| {
+        c.work_commands[0].keep == Keep { age: Some(Duration::from_secs(90)), count: Some(5), bytes: Some(1 << 20) }
+    }),
     ("work-signing", "privatekey: KEY", |c| c.work_signing.as_ref().unwrap().token_expiration == Duration::from_secs(300)),
     ("work-signing", "{privatekey: KEY, tokenexpiration: 10h30m}", |c| {
         c.work_signing.as_ref().unwrap().token_expiration == Duration::from_secs(37_800)

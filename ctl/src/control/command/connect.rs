@@ -18,9 +18,10 @@ use netmesh::{
     stream::{DialError, Stream, StreamTls},
 };
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
-use workunits::engine::Way;
+use workunits::{engine::Way, request::ErrorCode};
 
 use crate::control::{
+    code::Coded,
     peer::Wire,
     session::{Next, Session},
 };
@@ -94,6 +95,18 @@ enum ConnectError {
     BadService(#[from] BadServiceName),
     #[error(transparent)]
     Dial(#[from] DialError),
+}
+
+impl Coded for ConnectError {
+    fn code(&self) -> ErrorCode {
+        match self {
+            ConnectError::BadTarget(_) => ErrorCode::BadRequest,
+            ConnectError::UnknownTls(_) => ErrorCode::UnknownTls,
+            ConnectError::BadNode(_) => ErrorCode::BadNode,
+            ConnectError::BadService(_) => ErrorCode::BadService,
+            ConnectError::Dial(why) => why.code(),
+        }
+    }
 }
 
 /// Dials, says so, and passes bytes until the end.

@@ -10,9 +10,11 @@ mod work;
 use std::io;
 
 use netmesh::control::{Params, Request};
+use workunits::request::ErrorCode;
 
 use super::{
     Context,
+    code::{Coded, Reason},
     peer::Wire,
     session::{Next, Session},
 };
@@ -25,20 +27,17 @@ pub(super) async fn run<W: Wire>(
 ) -> io::Result<Next> {
     let params = &request.params;
     match request.command.as_str() {
-        "ping" => reply(session, ping::answer(params, &context.node).await).await,
-        "traceroute" => reply(session, traceroute::answer(params, &context.node).await).await,
+        "ping" => reply(session, ping::answer(params, session.codes, &context.node).await).await,
+        "traceroute" => reply(session, traceroute::answer(params, session.codes, &context.node).await).await,
         "status" => reply(session, status::answer(params, context).await).await,
-        "reload" => session.answer(&reload::answer(&context.reloads).await).await,
+        "reload" => session.answer(&reload::answer(session.codes, &context.reloads).await).await,
         "connect" => connect::run(params, session, &context.node).await,
         "work" => work::run(params, session, &context.engine).await,
-        _ => session.refuse("Unknown command").await,
+        _ => session.refuse(Reason(ErrorCode::UnknownCommand, "Unknown command")).await,
     }
 }
 
-async fn reply<W: Wire, E: std::error::Error>(
-    session: &mut Session<W>,
-    outcome: Result<String, E>,
-) -> io::Result<Next> {
+async fn reply<W: Wire, E: Coded>(session: &mut Session<W>, outcome: Result<String, E>) -> io::Result<Next> {
     match outcome {
         Ok(line) => session.answer(&line).await,
         Err(refusal) => session.refuse(refusal).await,
@@ -54,6 +53,12 @@ enum BadTarget {
     /// It is no text.
     #[error("{0} target must be string")]
     NotText(&'static str),
+}
+
+impl Coded for BadTarget {
+    fn code(&self) -> ErrorCode {
+        ErrorCode::BadRequest
+    }
 }
 
 /// The target of `command`: all of its text, or the member `target`.

@@ -1,7 +1,8 @@
 //! `ping NODE`: one probe, there and back.
 //!
 //! Reply: `{"From":"bar","Success":true,"Time":801018,"TimeStr":"801.018µs"}`, the time in nanoseconds too; or
-//! `{"Error":"no route to node","Success":false}`, which is a reply like any other and no refusal.
+//! `{"Error":"no route to node","Success":false}`, which is a reply like any other and no refusal; whoever wants codes
+//! gets `Code` besides.
 
 use netmesh::{
     control::Params,
@@ -10,18 +11,20 @@ use netmesh::{
     node::Node,
 };
 use serde_json::json;
+use workunits::request::ErrorCode;
 
 use super::{BadTarget, target};
+use crate::control::code;
 
 /// Asks `node` to probe the target.
-pub(super) async fn answer(params: &Params, node: &Node) -> Result<String, BadTarget> {
+pub(super) async fn answer(params: &Params, codes: bool, node: &Node) -> Result<String, BadTarget> {
     let to = match node.resolve(target(params, "ping")?) {
         Ok(to) => to,
-        Err(bad) => return Ok(failed(&bad.to_string())),
+        Err(bad) => return Ok(failed(&bad.to_string(), codes.then_some(ErrorCode::BadNode))),
     };
     let probe = node.ping(&to, HOPS_MAX).await;
     Ok(match probe.error {
-        Some(error) => failed(&error),
+        Some(error) => failed(&error, codes.then(|| code::of_probe(&error))),
         None => to_go_string(&json!({
             "From": probe.from,
             "Success": true,
@@ -31,6 +34,9 @@ pub(super) async fn answer(params: &Params, node: &Node) -> Result<String, BadTa
     })
 }
 
-fn failed(error: &str) -> String {
-    to_go_string(&json!({ "Error": error, "Success": false }))
+fn failed(error: &str, code: Option<ErrorCode>) -> String {
+    to_go_string(&match code {
+        Some(code) => json!({ "Code": code.word(), "Error": error, "Success": false }),
+        None => json!({ "Error": error, "Success": false }),
+    })
 }

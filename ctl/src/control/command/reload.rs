@@ -1,11 +1,12 @@
 //! `reload`: read the configuration file again and take over what changed.
 //!
 //! Reply: `{"Success":true}`, or `{"Error":"... ERRORCODE 3","Success":false}`; Receptor's client makes its exit code of
-//! the number. The work is the daemon's: the command hands it a request and waits.
+//! the number, and whoever wants codes gets `Code` besides. The work is the daemon's: the command hands it a request and waits.
 
 use netmesh::json::to_go_string;
 use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
+use workunits::request::ErrorCode;
 
 /// Where a request to reload is answered.
 pub(crate) type ReloadRequest = oneshot::Sender<Result<(), ReloadFailed>>;
@@ -42,25 +43,40 @@ pub(crate) enum ReloadFailed {
 
 impl ReloadFailed {
     /// Receptor's number for it: 3 asks for a restart, 4 for a better file.
-    fn code(&self) -> u8 {
+    fn number(&self) -> u8 {
         match self {
             ReloadFailed::Changed(_) | ReloadFailed::Removed(_) => 3,
             _ => 4,
         }
     }
+
+    fn code(&self) -> ErrorCode {
+        match self {
+            ReloadFailed::Changed(_) | ReloadFailed::Removed(_) => ErrorCode::RestartNeeded,
+            ReloadFailed::NoFile => ErrorCode::NoConfig,
+            ReloadFailed::BadFile(_) => ErrorCode::BadConfig,
+            ReloadFailed::Listeners(_) => ErrorCode::ListenFailed,
+            ReloadFailed::Stopping => ErrorCode::Closing,
+        }
+    }
 }
 
 /// Asks the daemon to reload, and says how it went.
-pub(super) async fn answer(reloads: &Reloads) -> String {
+pub(super) async fn answer(codes: bool, reloads: &Reloads) -> String {
     let (request, answer) = oneshot::channel();
     let outcome = match reloads.send(request).await {
         Ok(()) => answer.await.unwrap_or(Err(ReloadFailed::Stopping)),
         Err(_) => Err(ReloadFailed::Stopping),
     };
-    to_go_string(&match outcome {
-        Ok(()) => json!({ "Success": true }),
-        Err(why) => json!({ "Error": format!("{why} ERRORCODE {}", why.code()), "Success": false }),
-    })
+    let why = match outcome {
+        Ok(()) => return to_go_string(&json!({ "Success": true })),
+        Err(why) => why,
+    };
+    let mut failed = json!({ "Error": format!("{why} ERRORCODE {}", why.number()), "Success": false });
+    if codes {
+        failed["Code"] = json!(why.code().word());
+    }
+    to_go_string(&failed)
 }
 
 #[cfg(test)]
@@ -81,7 +97,7 @@ mod tests {
         ] {
             let (reloads, mut requests) = mpsc::channel::<ReloadRequest>(1);
             let daemon = async { requests.recv().await.unwrap().send(Err(why)).unwrap() };
-            assert_eq!(tokio::join!(answer(&reloads), daemon).0, expected);
+            assert_eq!(tokio::join!(answer(false, &reloads), daemon).0, expected);
         }
     }
 
@@ -89,6 +105,7 @@ mod tests {
     async fn a_daemon_that_stops_answers_too() {
         let (reloads, requests) = mpsc::channel::<ReloadRequest>(1);
         drop(requests);
-        assert!(answer(&reloads).await.contains("ERRORCODE 4"));
+        assert!(answer(false, &reloads).await.contains("ERRORCODE 4"));
+        assert!(answer(true, &reloads).await.contains(r#""Code":"closing""#));
     }
 }

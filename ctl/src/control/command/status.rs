@@ -14,9 +14,12 @@ use netmesh::{
     wire::{Advert, ConnType, WorkCommand},
 };
 use serde::Serialize;
-use workunits::request::Offers;
+use workunits::request::{ErrorCode, Offers};
 
-use crate::{args::RECEPTOR_VERSION, control::Context};
+use crate::{
+    args::RECEPTOR_VERSION,
+    control::{Context, code::Coded},
+};
 
 /// The members that come unasked.
 const RECEPTORS: [&str; 8] = [
@@ -39,6 +42,12 @@ pub(super) enum BadStatus {
     NotAnArray,
     #[error("each element of requested_fields must be a string")]
     NotText,
+}
+
+impl Coded for BadStatus {
+    fn code(&self) -> ErrorCode {
+        ErrorCode::BadRequest
+    }
 }
 
 /// A reply: sorted by name, as Receptor sorts its own.
@@ -67,6 +76,8 @@ struct Status<'s> {
     system_cpu_count: Option<usize>,
     #[serde(rename = "SystemMemoryMiB", skip_serializing_if = "Option::is_none")]
     system_memory_mib: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tasks: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     version: Option<&'static str>,
 }
@@ -124,6 +135,7 @@ pub(super) async fn answer(params: &Params, context: &Context) -> Result<String,
         routing_table: wanted("RoutingTable").then_some(&mesh.routes),
         system_cpu_count: wanted("SystemCPUCount").then(cpu_count),
         system_memory_mib: wanted("SystemMemoryMiB").then(memory_mib),
+        tasks: wanted("Tasks").then(|| tokio::runtime::Handle::current().metrics().num_alive_tasks()),
         version: wanted("Version").then_some(RECEPTOR_VERSION),
     }))
 }

@@ -31,6 +31,7 @@ pub(super) async fn follow(context: &Context, unit: &UnitHandle, talk: &mut Talk
         unit: there,
         stdout_pos: stdout.size(),
         stderr_pos: unit.dir().stderr_size().unwrap_or(0),
+        follow: true,
         signature: context.signature(unit)?,
     };
     talk.request(&request).await?;

@@ -11,6 +11,8 @@ use std::{
     sync::Arc,
 };
 
+use crate::crash;
+
 /// From how many bytes on a write is worth a thread of its own. Below, it costs less than the hand-over.
 const WORTH_A_THREAD: usize = 16 << 10;
 
@@ -35,6 +37,7 @@ impl Home {
 
     /// Puts the next bytes down.
     pub(super) async fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
+        crash::write_at("take output home", &self.file, bytes, self.size);
         if bytes.len() < WORTH_A_THREAD {
             self.file.write_all_at(bytes, self.size)?;
         } else {

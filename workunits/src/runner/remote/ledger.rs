@@ -23,6 +23,12 @@ impl Ledger {
         Ok(Ledger { directory, asked, writing: Arc::default() })
     }
 
+    /// Stands in for a file that is damaged: somebody may have been asked, and cannot be asked about it.
+    pub(super) fn damaged(directory: PathBuf) -> Ledger {
+        let asked = Arc::new(Mutex::new(Asked::Go { payload_sent: true }));
+        Ledger { directory, asked, writing: Arc::default() }
+    }
+
     /// What is noted.
     pub(super) fn asked(&self) -> Asked {
         *lock(&self.asked)

@@ -5,6 +5,7 @@
 //!
 //! ```text
 //!             asked == nobody                    asked == a node of ours          asked == a Go node
+//!  early      Wait
 //!  not        Submit                             Submit (looks its request id     Follow when the payload was sent and
 //!  started                                       up first: nothing runs twice)    its id is known, else it never ran
 //!  canceled   over: Canceled                     look it up; Cancel if it runs    Cancel if it may run, else Canceled
@@ -40,6 +41,8 @@ pub(super) struct Facts<'a> {
     /// Every byte of output that the other node speaks of is on this node's disk.
     pub complete: bool,
     pub asked: Asked,
+    /// The time from which on it may start has not come.
+    pub early: bool,
     /// The time in which it must have started is over.
     pub expired: bool,
     /// The other node has already taken our cancel.
@@ -49,6 +52,8 @@ pub(super) struct Facts<'a> {
 /// What to do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
+    /// Wait until the time from which on it may start.
+    Wait,
     /// Have the other node make the unit, unless a look-up finds that it has.
     Submit,
     /// Find out by request id whether the other node made the unit, without making one.
@@ -108,6 +113,7 @@ pub(super) fn next(facts: &Facts) -> Step {
         // A Go daemon made this unit and did not get to note that it was started: its node knows.
         Asked::Nobody if known => Step::Follow,
         Asked::Nobody if facts.expired => Step::Conclude(Conclusion::Expired),
+        Asked::Nobody if facts.early => Step::Wait,
         Asked::Nobody => Step::Submit,
         Asked::Netmesh { .. } if facts.expired => Step::LookUp,
         Asked::Netmesh { .. } => Step::Submit,
@@ -128,6 +134,7 @@ mod tests {
             state: State::Pending,
             complete: false,
             asked: Asked::Nobody,
+            early: false,
             expired: false,
             cancel_taken: false,
         }
@@ -150,6 +157,22 @@ mod tests {
         let remote = fresh();
         assert_eq!(next(&facts(&remote)), Step::Submit);
         assert_eq!(next(&Facts { expired: true, ..facts(&remote) }), Step::Conclude(Conclusion::Expired));
+    }
+
+    #[test]
+    fn a_unit_that_is_early_waits_and_obeys_every_order_meanwhile() {
+        let remote = fresh();
+        let early = Facts { early: true, ..facts(&remote) };
+        assert_eq!(next(&early), Step::Wait);
+        assert_eq!(next(&Facts { expired: true, ..early.clone() }), Step::Conclude(Conclusion::Expired));
+        let canceled = RemoteExtra { local_cancelled: true, ..fresh() };
+        assert_eq!(next(&Facts { remote: &canceled, ..early.clone() }), Step::Conclude(Conclusion::Canceled));
+        let released = RemoteExtra { local_released: true, ..canceled };
+        assert_eq!(next(&Facts { remote: &released, ..early.clone() }), Step::Remove);
+        // A clock that was set back changes nothing about what was asked before.
+        assert_eq!(next(&Facts { asked: OURS, ..early.clone() }), Step::Submit);
+        let remote = started();
+        assert_eq!(next(&Facts { remote: &remote, ..early }), Step::Follow);
     }
 
     #[test]

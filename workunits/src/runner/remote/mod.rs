@@ -10,10 +10,12 @@
 //!                              │ out of reach: wait for a route, or a while
 //! ```
 
+mod calls;
 mod follow;
 mod home;
 mod keeper;
 mod ledger;
+mod meta;
 mod mirror;
 mod news;
 mod order;
@@ -33,7 +35,12 @@ use tokio::{
     task::JoinHandle,
 };
 
-use self::{keeper::Keeper, talk::Talk, went::Went};
+use self::{
+    calls::{Calls, Permit},
+    keeper::Keeper,
+    talk::Talk,
+    went::Went,
+};
 use crate::{
     engine::{Accepted, DialFailed, Mesh, UnitHandle, WorkError},
     request::Offers,
@@ -50,28 +57,36 @@ pub struct Remote {
 struct Context {
     mesh: Arc<dyn Mesh>,
     signer: Option<Signer>,
+    calls: Calls,
 }
 
 impl Remote {
     /// Reaches other nodes over `mesh`, and signs with `signer` what is to be signed.
     pub fn new(mesh: Arc<dyn Mesh>, signer: Option<Signer>) -> Remote {
-        Remote { context: Arc::new(Context { mesh, signer }) }
+        Remote { context: Arc::new(Context { mesh, signer, calls: Calls::default() }) }
     }
 
     /// Keeps a unit from wherever its files say it got to, until it has ended and its output is home, or it is released.
     ///
-    /// `first` hears how the first attempt to submit it went. The task ends when nothing is left to do.
+    /// `first` hears how the first attempt to submit it went. The task ends when nothing is left to do, and gives back
+    /// where orders come in.
     pub fn spawn(
         &self,
         unit: UnitHandle,
         orders: mpsc::Receiver<Order>,
         first: Option<oneshot::Sender<Result<Accepted, WorkError>>>,
-    ) -> JoinHandle<()> {
+    ) -> JoinHandle<mpsc::Receiver<Order>> {
         tokio::spawn(Keeper::new(Arc::clone(&self.context), unit, orders, first).run())
     }
 }
 
 impl Context {
+    /// Waits for a turn to call the unit's node.
+    async fn call(&self, unit: &UnitHandle) -> Permit {
+        let current = unit.current();
+        self.calls.call(current.remote().map_or("", |remote| &remote.remote_node)).await
+    }
+
     /// Opens a conversation with the unit's node and asks what it offers.
     async fn open(&self, unit: &UnitHandle) -> Result<(Talk, Offers), Went> {
         let current = unit.current();

@@ -31,6 +31,7 @@ async fn ask(
 ) -> Result<(), Went> {
     let current = unit.current();
     let id = current.remote().map(|remote| remote.remote_unit_id.clone()).unwrap_or_default();
+    let _call = context.call(unit).await;
     let (mut talk, _) = context.open(unit).await?;
     talk.ask(&request(id).to_line()).await?;
     Ok(())
@@ -42,6 +43,7 @@ pub(super) async fn look_up_only(
     unit: &UnitHandle,
     ledger: &Ledger,
 ) -> Result<Known, Went> {
+    let _call = context.call(unit).await;
     let (mut talk, offers) = context.open(unit).await?;
     let Asked::Netmesh { attempt } = ledger.asked() else { return Err(Went::Unanswerable) };
     if !offers.is_safe_to_repeat() {
@@ -49,7 +51,7 @@ pub(super) async fn look_up_only(
     }
     match look_up(&mut talk, unit, attempt).await? {
         Found::Started => Ok(Known::There),
-        Found::Unstarted(id) => {
+        Found::Arriving(id) | Found::CutOff(id) => {
             forget(context, unit, &mut talk, id).await?;
             unit.update(|unit| set_remote(unit, |remote| remote.remote_unit_id.clear())).await?;
             Ok(Known::Nowhere)

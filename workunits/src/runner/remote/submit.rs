@@ -4,23 +4,26 @@
 //!    dial, ask for features ─► look the request id up, when a node of ours was asked before
 //!    note durably that it is asked ─► submit line ─► its id, noted durably ─► payload ─► "Job Started", noted durably
 //! ```
-//! A node of ours is told the payload's length and a request id, so a cut anywhere is harmless: the next try looks the
-//! id up. Toward a Go node the end of the payload is the end of the stream; that it may have left is noted first.
+//! A node of ours is told the payload's length and digest and a request id, so a cut anywhere is harmless: the next try
+//! looks the id up, and goes on from the byte that is there. Toward a Go node the end of the payload is the end of the stream; that it may have left is noted first.
 
-use std::{path::Path, time::SystemTime};
+use std::{io::SeekFrom, path::Path, time::SystemTime};
 
-use tokio::io::AsyncReadExt as _;
+use time::OffsetDateTime;
+use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 
 use super::{
     Context,
     ledger::Ledger,
+    meta,
     mirror::Asked,
     talk::{NoAnswer, Talk, shown},
     went::Went,
 };
 use crate::{
     engine::UnitHandle,
-    request::{Extension, Offers, PayloadEnd, Stderr, Submit, WorkRequest, created_unit},
+    request::{Extension, Offers, PayloadEnd, Stderr, Submit, WorkRequest, created_byte, created_unit},
+    store::events::Log,
     unit::{Outcome, Phase, State, Unit},
 };
 
@@ -33,21 +36,21 @@ pub(super) async fn submit(
     unit: &UnitHandle,
     ledger: &Ledger,
 ) -> Result<Option<(Talk, Offers)>, Went> {
+    let _call = context.call(unit).await;
     let (mut talk, offers) = context.open(unit).await?;
     let attempt = match ledger.asked() {
         Asked::Nobody => 1,
         Asked::Netmesh { .. } if !offers.is_safe_to_repeat() => return Err(Went::Unanswerable),
         Asked::Netmesh { attempt } => match look_up(&mut talk, unit, attempt).await? {
             Found::Started => return Ok(Some((talk, offers))),
-            Found::Unstarted(id) => {
-                forget(context, unit, &mut talk, id).await?;
-                attempt + 1
-            }
-            Found::Nothing => attempt,
+            // The same request again: its node says from which byte to go on, takes over an upload that broke off, or replaces the
+            // unit that it left. To release it there and choose another request is two steps, and a crash between them
+            // refuses the first for good.
+            Found::Arriving(_) | Found::CutOff(_) | Found::Nothing => attempt,
         },
         Asked::Go { .. } => return Err(Went::Unanswerable),
     };
-    let request = WorkRequest::Submit(asked_for(context, unit, offers, attempt)?);
+    let request = WorkRequest::Submit(Box::new(asked_for(context, unit, offers, attempt)?));
     let asked = if offers.is_safe_to_repeat() {
         Asked::Netmesh { attempt }
     } else {
@@ -56,10 +59,11 @@ pub(super) async fn submit(
     ledger.note(asked).await?;
     unit.update(|unit| unit.phase = Some(Phase::Submitting)).await?;
     talk.request(&request).await?;
-    let id = match talk.reply().await {
+    let (id, from) = match talk.reply().await {
         Ok(line) => {
             let id = created_unit(&line).map(str::to_owned);
-            id.ok_or_else(|| Went::denied(format!("could not parse response: {line}")))?
+            let from = created_byte(&line);
+            (id.ok_or_else(|| Went::denied(format!("could not parse response: {line}")))?, from)
         }
         Err(NoAnswer::Refused(text)) => {
             return Err(Went::denied(format!("could not parse response: ERROR: {text}")));
@@ -67,9 +71,13 @@ pub(super) async fn submit(
         Err(broken) => return Err(broken.into()),
     };
     unit.update(move |unit| set_remote(unit, |remote| remote.remote_unit_id = id)).await?;
-    send_payload(unit, &mut talk, offers, ledger).await?;
+    send_payload(unit, &mut talk, from, offers, ledger).await?;
     match talk.object().await {
         Ok(_) => {}
+        Err(NoAnswer::Refused(text)) if offers.is_safe_to_repeat() => {
+            drop(talk);
+            return refused(context, unit, attempt, from, text.text).await;
+        }
         Err(NoAnswer::Refused(text)) => return Err(Went::failed(format!("error from remote: {text}"))),
         Err(NoAnswer::Garbled(line)) => return Err(Went::failed(format!("error from remote: {line}"))),
         Err(broken) => return Err(broken.into()),
@@ -79,12 +87,34 @@ pub(super) async fn submit(
     Ok(offers.is_safe_to_repeat().then_some((talk, offers)))
 }
 
+/// A node of ours has taken the request and then refused the payload: what became of the unit says what that means. It
+/// is asked in a new conversation, since after some refusals the old one takes no more requests.
+async fn refused(
+    context: &Context,
+    unit: &UnitHandle,
+    attempt: u32,
+    from: u64,
+    text: String,
+) -> Result<Option<(Talk, Offers)>, Went> {
+    let (mut talk, offers) = context.open(unit).await?;
+    match look_up(&mut talk, unit, attempt).await? {
+        Found::Started => Ok(Some((talk, offers))),
+        // Another conversation brings the payload: an older one of ours, that has yet to find out that it was cut.
+        Found::Arriving(_) => Err(Went::Away(text)),
+        // What was there before is not what was sent then, as after a power cut: once more, from the first byte.
+        Found::CutOff(_) if from > 0 => Err(Went::Away(text)),
+        Found::CutOff(_) | Found::Nothing => Err(Went::failed(format!("error from remote: {text}"))),
+    }
+}
+
 /// What a look-up by request id found.
 pub(super) enum Found {
     /// It was started; its id is noted.
     Started,
-    /// It exists, has not started, and is not going to: its upload broke off.
-    Unstarted(String),
+    /// It exists, and its payload has yet to arrive or was cut.
+    Arriving(String),
+    /// It exists, and is not going to start: its payload broke off, or was not what was declared.
+    CutOff(String),
     /// The other node knows nothing of it.
     Nothing,
 }
@@ -98,9 +128,11 @@ pub(super) async fn look_up(talk: &mut Talk, unit: &UnitHandle, attempt: u32) ->
         serde_json::from_value(status.clone()).map_err(|_| NoAnswer::Garbled(shown(&listed)))?;
     let id = id.clone();
     if there.state == State::Pending && matches!(there.phase, Some(Phase::Created | Phase::Uploading) | None)
-        || there.outcome == Some(Outcome::IncompletePayload)
     {
-        return Ok(Found::Unstarted(id));
+        return Ok(Found::Arriving(id));
+    }
+    if there.outcome == Some(Outcome::IncompletePayload) {
+        return Ok(Found::CutOff(id));
     }
     unit.update(move |unit| {
         set_remote(unit, |remote| {
@@ -122,7 +154,7 @@ pub(super) async fn forget(
     let signature = context.signature(unit)?;
     match talk.ask(&WorkRequest::Release { unit: id, force: false, signature }.to_line()).await {
         Ok(_) => Ok(()),
-        Err(NoAnswer::Refused(text)) if text.contains("unknown work unit") => Ok(()),
+        Err(NoAnswer::Refused(refusal)) if refusal.is_unknown_unit() => Ok(()),
         Err(other) => Err(other.into()),
     }
 }
@@ -134,15 +166,27 @@ fn asked_for(context: &Context, unit: &UnitHandle, offers: Offers, attempt: u32)
     let mut extension = Extension::default();
     if offers.is_safe_to_repeat() {
         extension.request_id = Some(request_id(unit, attempt));
-        extension.payload = Some(PayloadEnd::Length { length: payload_length(unit)?, sha256: None });
+        let (length, sha256) = payload(unit)?;
+        extension.resume = offers.payload_resume && sha256.is_some();
+        extension.payload = Some(PayloadEnd::Length { length, sha256 });
         extension.parent = spec.parent.clone();
     }
+    extension.meta = meta::to_tell(&spec.meta, remote, offers, OffsetDateTime::now_utc())?;
     match spec.stderr {
         Some(stderr) if offers.stderr_separate => extension.stderr = Some(stderr),
         Some(Stderr::Separate) => {
             tracing::warn!(unit = %unit.id(), node = remote.remote_node, "node cannot keep stderr apart: it is merged into stdout");
         }
         _ => {}
+    }
+    if offers.sandbox {
+        extension.sandbox = spec.sandbox.clone();
+    } else if !spec.sandbox.is_empty() {
+        return Err(Went::denied(format!(
+            "node {} cannot run a unit with a command, arguments, user, directory, environment or limits of its own: \
+             submit it without them, or to a node that offers `sandbox`",
+            remote.remote_node
+        )));
     }
     Ok(Submit {
         node: remote.remote_node.clone(),
@@ -156,8 +200,10 @@ fn asked_for(context: &Context, unit: &UnitHandle, offers: Offers, attempt: u32)
     })
 }
 
-fn payload_length(unit: &UnitHandle) -> std::io::Result<u64> {
-    Ok(std::fs::metadata(unit.dir().stdin_path())?.len())
+/// The payload's length, and its digest, as this node's own record of its end has them. A Go daemon kept no record.
+fn payload(unit: &UnitHandle) -> std::io::Result<(u64, Option<String>)> {
+    let length = std::fs::metadata(unit.dir().stdin_path())?.len();
+    Ok((length, Log::read(unit.dir())?.last(|note| note.sha256.clone())))
 }
 
 /// The request id of the `attempt`th submission: the unit's own for the first, one derived from it for each later.
@@ -183,10 +229,14 @@ fn request_id(unit: &UnitHandle, attempt: u32) -> String {
 async fn send_payload(
     unit: &UnitHandle,
     talk: &mut Talk,
+    from: u64,
     offers: Offers,
     ledger: &Ledger,
 ) -> Result<(), Went> {
     let mut stdin = tokio::fs::File::open(unit.dir().stdin_path()).await?;
+    if from > 0 {
+        stdin.seek(SeekFrom::Start(from)).await?;
+    }
     let mut block = vec![0; BLOCK];
     loop {
         let n = stdin.read(&mut block).await?;

@@ -2,21 +2,27 @@
 
 use std::io;
 
-use netmesh::{control, json::to_go_string};
+use netmesh::json::to_go_string;
 use serde_json::{Map, Value};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 
 use crate::{
+    crash,
     engine::Conversation,
-    request::{FrameKind, Offers, WorkRequest},
+    request::{ErrorCode, FrameKind, Offers, Refusal, WorkRequest},
 };
 
 /// The longest line taken from another node, in bytes: as long as one that we take ourselves.
 const MAX_LINE: u64 = 8 << 20;
 
+/// How much is read at once: little, since a thousand units may be followed at a time, and most of them are quiet.
+const BUFFER: usize = 16 << 10;
+
 /// A conversation whose greeting has been read.
 pub(super) struct Talk {
     stream: BufReader<Conversation>,
+    /// Whether the other node says why it refuses in codes.
+    codes: bool,
 }
 
 /// Why a question got no good answer.
@@ -24,8 +30,8 @@ pub(super) struct Talk {
 pub(super) enum NoAnswer {
     /// The conversation broke off.
     Broken(io::Error),
-    /// The other node said no: the text after `ERROR: `.
-    Refused(String),
+    /// The other node said no.
+    Refused(Refusal),
     /// The answer makes no sense; the whole line.
     Garbled(String),
 }
@@ -38,12 +44,14 @@ impl From<io::Error> for NoAnswer {
 
 impl Talk {
     pub(super) fn new(conversation: Conversation) -> Talk {
-        Talk { stream: BufReader::with_capacity(64 << 10, conversation) }
+        Talk { stream: BufReader::with_capacity(BUFFER, conversation), codes: false }
     }
 
     /// What the other node offers; nothing of ours is offered by a Go node.
     pub(super) async fn offers(&mut self) -> Result<Offers, NoAnswer> {
-        Ok(Offers::of_status(&self.ask(&Offers::question()).await?))
+        let offers = Offers::of_status(&self.ask(&Offers::question()).await?);
+        self.codes = offers.error_codes;
+        Ok(offers)
     }
 
     /// Sends a request and reads the object that answers it.
@@ -54,6 +62,9 @@ impl Talk {
 
     /// Sends a line.
     pub(super) async fn say(&mut self, line: &str) -> Result<(), NoAnswer> {
+        crash::point("ask other node");
+        let asking = self.codes.then(|| ErrorCode::asked_in(line));
+        let line = asking.as_deref().unwrap_or(line);
         self.stream.write_all(format!("{line}\n").as_bytes()).await?;
         Ok(self.stream.flush().await?)
     }
@@ -65,6 +76,7 @@ impl Talk {
 
     /// Sends raw bytes.
     pub(super) async fn send(&mut self, bytes: &[u8]) -> Result<(), NoAnswer> {
+        crash::point("send payload");
         Ok(self.stream.write_all(bytes).await?)
     }
 
@@ -81,14 +93,15 @@ impl Talk {
     /// The object in the next line.
     pub(super) async fn object(&mut self) -> Result<Map<String, Value>, NoAnswer> {
         let line = self.reply().await?;
+        crash::point("other node has answered");
         serde_json::from_str(&line).map_err(|_| NoAnswer::Garbled(line))
     }
 
     /// The next line, unless it says no. Without its end.
     pub(super) async fn reply(&mut self) -> Result<String, NoAnswer> {
         let line = self.line().await?;
-        match control::failed(&line) {
-            Some(text) => Err(NoAnswer::Refused(text.to_owned())),
+        match Refusal::of_reply(&line, self.codes) {
+            Some(refusal) => Err(NoAnswer::Refused(refusal)),
             None => Ok(line),
         }
     }

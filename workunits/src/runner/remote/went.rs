@@ -39,8 +39,8 @@ impl From<NoAnswer> for Went {
     fn from(none: NoAnswer) -> Went {
         match none {
             NoAnswer::Broken(error) => Went::Away(format!("the conversation broke off: {error}")),
-            NoAnswer::Refused(text) if text.contains("unknown work unit") => Went::Gone,
-            NoAnswer::Refused(text) => Went::denied(text),
+            NoAnswer::Refused(refusal) if refusal.is_unknown_unit() => Went::Gone,
+            NoAnswer::Refused(refusal) => Went::denied(refusal.text),
             NoAnswer::Garbled(line) => Went::Away(format!("its answer makes no sense: {line:?}")),
         }
     }

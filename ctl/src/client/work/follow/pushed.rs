@@ -2,6 +2,7 @@
 
 use std::io;
 
+use serde_json::{Map, Value};
 use workunits::request::{FrameKind, WorkRequest};
 
 use super::{
@@ -18,15 +19,24 @@ impl Follow<'_> {
     pub(super) async fn watch(
         &mut self,
         session: &mut Session,
-        printer: &mut Printer,
+        printer: &mut Printer<'_>,
         console: &mut Console,
     ) -> Result<Ended, Stop> {
-        let request = WorkRequest::Watch {
-            unit: self.unit.to_owned(),
-            stdout_pos: self.stdout,
-            stderr_pos: self.stderr,
-            signature: String::new(),
-        };
+        let status = self.frames(true, session, printer, console).await?;
+        ended(status, session)?.ok_or(Stop::TooEarly)
+    }
+
+    /// All frames up to the end, printed; gives the last status. Without `follow` the end is that of what is there now.
+    pub(super) async fn frames(
+        &mut self,
+        follow: bool,
+        session: &mut Session,
+        printer: &mut Printer<'_>,
+        console: &mut Console,
+    ) -> Result<Map<String, Value>, Stop> {
+        let (stdout_pos, stderr_pos) = self.wanted();
+        let unit = self.unit.to_owned();
+        let request = WorkRequest::Watch { unit, stdout_pos, stderr_pos, follow, signature: String::new() };
         session.say(&request.to_line()).await?;
         let header = session.reply().await?;
         if !header.starts_with("Watching work unit") {
@@ -55,8 +65,7 @@ impl Follow<'_> {
                 }
             }
         }
-        let status = last.ok_or_else(|| session.garbled("an end without a status"))?;
-        ended(status, session)?.ok_or(Stop::TooEarly)
+        Ok(last.ok_or_else(|| session.garbled("an end without a status"))?)
     }
 
     /// One frame of output, printed as its bytes come.
@@ -65,7 +74,7 @@ impl Follow<'_> {
         channel: Channel,
         length: u32,
         session: &mut Session,
-        printer: &mut Printer,
+        printer: &mut Printer<'_>,
         console: &mut Console,
     ) -> Result<(), Stop> {
         let mut left = length as usize;

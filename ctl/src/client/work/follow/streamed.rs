@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 use workunits::{
     request::{Output, WorkRequest},
     unit::State,
@@ -25,7 +25,7 @@ impl Follow<'_> {
     pub(super) async fn stream(
         &mut self,
         session: &mut Session,
-        printer: &mut Printer,
+        printer: &mut Printer<'_>,
         console: &mut Console,
     ) -> Result<Ended, Stop> {
         let request = WorkRequest::Results {
@@ -66,6 +66,16 @@ impl Follow<'_> {
             quiet_since_canceled = false;
         }
         self.status().await?.ok_or(Stop::TooEarly)
+    }
+
+    /// The end alone, without output.
+    pub(super) async fn poll(&self) -> Result<Ended, Stop> {
+        loop {
+            if let Some(ended) = self.status().await? {
+                return Ok(ended);
+            }
+            sleep(ASK_EVERY).await;
+        }
     }
 
     /// The unit's status, if it has ended, from a conversation of its own.

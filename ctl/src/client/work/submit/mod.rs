@@ -15,10 +15,10 @@ use serde_json::{Value, json};
 use tokio::io::AsyncBufReadExt as _;
 use workunits::request::{Extension, Submit, WorkRequest, created_unit};
 
-use self::request::{extension, request};
+use self::request::{extension, local_ttl, request};
 
 use super::{
-    follow::Follow,
+    follow::{Follow, Shows},
     payload::{Cut, Payload},
     printer::Printer,
     with_next_step,
@@ -43,6 +43,7 @@ pub(super) async fn run(door: &Door, args: SubmitArgs, console: &mut Console) ->
     let mut session = door.open().await?;
     let offers = session.offers().await?;
     submit.extension = extension(&args, payload.end(offers), offers)?;
+    local_ttl(&mut submit, offers)?;
     let interrupt = console.interrupt.clone();
     let mut unfinished = None;
     let submitted = tokio::select! {
@@ -68,9 +69,13 @@ pub(super) async fn run(door: &Door, args: SubmitArgs, console: &mut Console) ->
     }
     printer.submitted(&result, console).await?;
     if result == "Job Submitted" {
-        console.say(&format!("unit {unit} starts once `{}` can be reached", submit.node)).await;
+        let what = match submit.node.eq_ignore_ascii_case("localhost") {
+            true => format!("unit {unit} is queued: `netmesh work status {unit}` says what it waits for"),
+            false => format!("unit {unit} starts once `{}` can be reached", submit.node),
+        };
+        console.say(&what).await;
     }
-    let code = Follow::new(door, &unit).run(&mut printer, console).await?;
+    let code = Follow::new(door, &unit, Shows::BOTH).run(&mut printer, console).await?;
     if args.rm {
         release(door, &unit).await.map_err(|no_answer| {
             Failure::not_done(format!("unit {unit} has ended, but cannot be released: {no_answer}"))
@@ -98,11 +103,12 @@ async fn upload(
     payload: Payload,
     unfinished: &mut Option<String>,
 ) -> Result<Submitted, Failure> {
-    session.say(&WorkRequest::Submit(submit.clone()).to_line()).await?;
+    session.say(&WorkRequest::Submit(Box::new(submit.clone())).to_line()).await?;
     let header = session.reply().await.map_err(|no_answer| match no_answer {
-        NoAnswer::Refused(text) => {
-            let text = with_next_step(&text);
+        NoAnswer::Refused(refusal) => {
+            let text = with_next_step(&refusal);
             Failure::not_done(format!("cannot submit `{}` to `{}`: {text}", submit.work_type, submit.node))
+                .because(Some(&refusal))
         }
         other => other.into(),
     })?;
@@ -124,9 +130,10 @@ async fn upload(
     }
     *unfinished = None;
     let reply = session.object().await.map_err(|no_answer| match no_answer {
-        NoAnswer::Refused(text) => {
-            let text = with_next_step(&text);
+        NoAnswer::Refused(refusal) => {
+            let text = with_next_step(&refusal);
             Failure::not_done(format!("unit {unit} was not started on `{}`: {text}", submit.node))
+                .because(Some(&refusal))
         }
         gone => Failure::not_done(format!("{gone}; `netmesh work status {unit}` shows what became of it")),
     })?;
@@ -148,7 +155,7 @@ async fn not_submitted(
         None if release(door, &unit).await.is_ok() => "was released",
         None => "may have started with what it has",
     };
-    Failure::new(failure.code, format!("{failure}; unit {unit} {became}"))
+    Failure { text: format!("{failure}; unit {unit} {became}"), ..failure }
 }
 
 async fn release(door: &Door, unit: &str) -> Result<(), NoAnswer> {

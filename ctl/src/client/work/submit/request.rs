@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fs, io::Read as _};
 
 use netmesh::json::parse_go_duration;
-use workunits::request::{Extension, Offers, PayloadEnd, Stderr, Submit};
+use workunits::request::{Extension, Limits, Meta, Offers, PayloadEnd, Sandbox, Stderr, Submit};
 
 use crate::{
     args::{StderrArg, SubmitArgs},
@@ -55,12 +55,22 @@ fn check_ttl(submit: &Submit) -> Result<(), Failure> {
     }
     parse_go_duration(&submit.ttl)
         .map_err(|bad| Failure::usage(format!("--ttl: {bad}; write it like 1h20m30s")))?;
-    match submit.node.eq_ignore_ascii_case("localhost") {
-        true => Err(Failure::usage(
-            "--ttl is for work on another node, which may have to wait: name it with --node",
-        )),
-        false => Ok(()),
+    Ok(())
+}
+
+/// Says how long work on the daemon's own node may wait in our words: Receptor's member is for other nodes.
+pub(super) fn local_ttl(submit: &mut Submit, offers: Offers) -> Result<(), Failure> {
+    if submit.ttl.is_empty() || !submit.node.eq_ignore_ascii_case("localhost") {
+        return Ok(());
     }
+    if !offers.meta {
+        let text = "--ttl: this daemon knows it for work on another node only: name that with --node";
+        return Err(Failure::usage(text));
+    }
+    let ttl = std::mem::take(&mut submit.ttl).parse();
+    submit.extension.meta.ttl =
+        Some(ttl.map_err(|bad| Failure::usage(format!("--ttl: {bad}; write it like 1h20m30s")))?);
+    Ok(())
 }
 
 /// A parameter's text: a file's for `@FILE`, otherwise as it stands.
@@ -95,7 +105,39 @@ pub(super) fn extension(
         true => Some(random_id()?),
         false => None,
     };
-    Ok(Extension { request_id, payload, stderr, parent: None })
+    let meta = Meta {
+        timeout: args.timeout,
+        ttl: None,
+        not_before: args.not_before,
+        max_output: args.max_output,
+        keep: args.keep,
+    };
+    if meta != Meta::default() && !offers.meta {
+        let text = "--timeout, --not-before, --max-output and --keep: this daemon knows none of them";
+        return Err(Failure::usage(text));
+    }
+    let sandbox = sandbox(args)?;
+    if !sandbox.is_empty() && !offers.sandbox {
+        let text = "--command, --arg, --env, --directory, --user and --limit: this daemon knows none of them";
+        return Err(Failure::usage(text));
+    }
+    Ok(Extension { request_id, payload, stderr, meta, sandbox, ..Extension::default() })
+}
+
+/// What is asked of the process.
+fn sandbox(args: &SubmitArgs) -> Result<Sandbox, Failure> {
+    let sandbox = Sandbox {
+        command: args.command.clone(),
+        args: args.arg.clone(),
+        user: args.user.clone(),
+        directory: args.directory.clone(),
+        env: args.env.iter().cloned().collect(),
+        limits: args.limit.iter().fold(Limits::default(), |all, limit| all.and(limit)),
+    };
+    match sandbox.check() {
+        Ok(()) => Ok(sandbox),
+        Err(bad) => Err(Failure::usage(format!("cannot submit this: {bad}"))),
+    }
 }
 
 /// 128 random bits from the kernel, 32 hex digits.

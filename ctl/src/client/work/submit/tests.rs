@@ -1,5 +1,9 @@
 //! A daemon of ours and a Go daemon are asked to run something, by a script.
 
+use std::time::Duration;
+
+use workunits::request::{Offers, Span};
+
 use super::*;
 use crate::{
     args::{Command, PayloadArgs, Receptorctl, Work},
@@ -25,6 +29,16 @@ fn args(payload: &str) -> SubmitArgs {
         signwork: false,
         follow: false,
         rm: false,
+        timeout: None,
+        not_before: None,
+        max_output: None,
+        keep: None,
+        command: None,
+        arg: vec![],
+        env: vec![],
+        directory: None,
+        user: None,
+        limit: vec![],
         stderr: None,
         param: vec![],
     }
@@ -78,7 +92,7 @@ async fn following_ends_with_the_commands_code_and_rm_removes_the_unit() {
 #[tokio::test]
 async fn without_follow_rm_releases_at_once_as_receptorctl_does() {
     let submit = asked(OURS).ask("submit").say(CREATED).eof_after(b"hi\n").say(STARTED);
-    let release = Script::new().greet().ask(r#""release""#).say(r#"{"released":"aB3dEf9Z"}"#);
+    let release = asked(OURS).ask(r#""release""#).say(r#"{"released":"aB3dEf9Z"}"#);
     let mut fake = Fake::start([submit, release]);
     let args = SubmitArgs { rm: true, ..literal("hi") };
     assert_eq!(run(&fake.door(), args, &mut fake.console).await, Ok(Code::OK));
@@ -162,6 +176,36 @@ fn parameters_are_put_together_as_receptorctl_does() {
     assert_eq!(submit.ttl, "10m");
 }
 
+#[tokio::test]
+async fn what_is_asked_of_the_process_goes_to_a_daemon_that_offers_it_and_no_other() {
+    let asking = |text: &str| SubmitArgs {
+        command: Some("ls".into()),
+        arg: vec!["-l".into(), "a b".into()],
+        env: vec![("A".into(), "b=c".into())],
+        limit: vec!["memory=1GiB".parse().unwrap(), "cpu=5".parse().unwrap(), "cpu=9".parse().unwrap()],
+        ..literal(text)
+    };
+    let ours = r#"{"Version":"1.6.9","Features":["sandbox","payload-length"]}"#;
+    let said = r#"\"sandbox\":{\"command\":\"ls\",\"args\":[\"-l\",\"a b\"],\"env\":{\"A\":\"b=c\"},\"limits\":{\"cpu\":5,\"memory\":1073741824}}"#;
+    let mut fake = Fake::start([asked(ours).ask(said).say(CREATED).eof_after(b"hi\n").say(STARTED)]);
+    assert_eq!(run(&fake.door(), asking("hi"), &mut fake.console).await, Ok(Code::OK));
+
+    for features in [GO, OURS] {
+        let mut fake = Fake::start([asked(features)]);
+        let failure = run(&fake.door(), asking("hi"), &mut fake.console).await.unwrap_err();
+        assert_eq!(failure.code, Code::USAGE, "{failure}");
+        assert!(failure.text.contains("this daemon knows none of them"), "{failure}");
+    }
+    for bad in [
+        SubmitArgs { directory: Some("here".into()), ..literal("hi") },
+        SubmitArgs { env: vec![("NETMESH_UNIT".into(), "x".into())], ..literal("hi") },
+    ] {
+        let mut fake = Fake::start([asked(ours)]);
+        let failure = run(&fake.door(), bad, &mut fake.console).await.unwrap_err();
+        assert_eq!(failure.code, Code::USAGE, "{failure}");
+    }
+}
+
 #[test]
 fn what_is_wrong_with_a_parameter_is_found_before_anything_is_submitted() {
     for (key, value) in [("node", "evil"), ("netmesh", "{}"), ("file", "@/nonexistent")] {
@@ -173,8 +217,9 @@ fn what_is_wrong_with_a_parameter_is_found_before_anything_is_submitted() {
         (Some("bar"), "soon", false),
         (Some("bar"), "5", false),
         (Some("bar"), "-5s", false),
-        (Some("localhost"), "5s", false),
-        (None, "5s", false),
+        (Some("localhost"), "5s", true),
+        (None, "5s", true),
+        (None, "soon", false),
     ] {
         let args = SubmitArgs { node: node.map(str::to_owned), ttl: ttl.into(), ..literal("") };
         assert_eq!(
@@ -182,5 +227,22 @@ fn what_is_wrong_with_a_parameter_is_found_before_anything_is_submitted() {
             (!good).then_some(Code::USAGE),
             "{ttl}"
         );
+    }
+}
+
+#[test]
+fn work_at_home_is_told_its_time_to_live_in_our_words_and_other_work_in_receptors() {
+    for (node, offered, wanted) in [
+        (Some("bar"), true, Ok(("10m", None))),
+        (Some("bar"), false, Ok(("10m", None))),
+        (None, true, Ok(("", Some(Span(Duration::from_secs(600)))))),
+        (None, false, Err(Code::USAGE)),
+    ] {
+        let args = SubmitArgs { node: node.map(str::to_owned), ttl: "10m".into(), ..literal("") };
+        let mut submit = request(&args).unwrap();
+        let told = local_ttl(&mut submit, Offers { meta: offered, ..Offers::default() });
+        let told =
+            told.map(|()| (submit.ttl.as_str(), submit.extension.meta.ttl)).map_err(|failure| failure.code);
+        assert_eq!(told, wanted, "{node:?} {offered}");
     }
 }

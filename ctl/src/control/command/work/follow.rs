@@ -78,7 +78,11 @@ async fn unless_gone<W: Wire, T>(
     }
 }
 
-async fn send_frame<W: Wire>(session: &mut Session<W>, kind: FrameKind, bytes: &[u8]) -> io::Result<()> {
+pub(super) async fn send_frame<W: Wire>(
+    session: &mut Session<W>,
+    kind: FrameKind,
+    bytes: &[u8],
+) -> io::Result<()> {
     let length = u32::try_from(bytes.len()).map_err(io::Error::other)?;
     session.send(&[&kind.head(length), bytes].concat()).await
 }

@@ -4,6 +4,7 @@
 //! the lines and bytes of a conversation.
 
 mod follow;
+mod now;
 mod show;
 mod submit;
 
@@ -14,7 +15,7 @@ use serde_json::json;
 use tracing::info;
 use workunits::{
     engine::{Engine, Reply, WorkError},
-    request::WorkRequest,
+    request::{Filter, WorkRequest},
 };
 
 use crate::control::{
@@ -38,18 +39,28 @@ pub(super) async fn run<W: Wire>(
     };
     let caller = session.wire.caller().clone();
     let answered = match request {
-        WorkRequest::Submit(submit) => return submit::run(submit, session, engine).await,
+        WorkRequest::Submit(submit) => return submit::run(*submit, session, engine).await,
         WorkRequest::Results { unit, from, output, signature } => {
             let followed = engine.results(&unit, from, output, &signature, &caller).await;
             return follow::results(&unit, followed, session).await;
         }
-        WorkRequest::Watch { unit, stdout_pos, stderr_pos, signature } => {
+        WorkRequest::Watch { unit, stdout_pos, stderr_pos, follow: true, signature } => {
             let watched = engine.watch(&unit, stdout_pos, stderr_pos, &signature, &caller).await;
             return follow::watch(&unit, watched, session).await;
         }
+        WorkRequest::Watch { unit, stdout_pos, stderr_pos, follow: false, signature } => {
+            let wanted = now::Wanted { unit: &unit, stdout_pos, stderr_pos, signature: &signature };
+            return now::watch(wanted, session, engine).await;
+        }
         WorkRequest::List { unit: Some(unit), all_fields, .. } => show::one(engine, &unit, all_fields),
         WorkRequest::List { unit: None, request_id, all_fields } => {
-            Ok(show::list(engine, request_id.as_deref(), all_fields))
+            show::list(engine, Filter { request_id, ..Filter::default() }, all_fields).await
+        }
+        WorkRequest::Find { filter, paging: None, all_fields } => {
+            show::list(engine, filter, all_fields).await
+        }
+        WorkRequest::Find { filter, paging: Some(paging), all_fields } => {
+            show::page(engine, filter, paging, all_fields).await
         }
         WorkRequest::Status { unit, all_fields } => show::status(engine, &unit, all_fields),
         WorkRequest::Cancel { unit, signature } => {

@@ -6,7 +6,8 @@ use netmesh::json::to_go_string;
 use serde::Serialize;
 use workunits::{
     engine::{Engine, WorkError},
-    unit::{Extra, State, Unit, UnitId},
+    request::{Filter, Paging},
+    unit::{Extra, State, Unit},
 };
 
 /// A unit in a reply: Receptor's six members, sorted by name.
@@ -36,6 +37,23 @@ struct Full<'u> {
 enum Shown<'u> {
     Plain(Plain<'u>),
     Full(Box<Full<'u>>),
+}
+
+/// A unit in a page.
+#[derive(Serialize)]
+struct Listed<'u> {
+    #[serde(rename = "UnitID")]
+    unit_id: &'u str,
+    #[serde(flatten)]
+    shown: Shown<'u>,
+}
+
+/// A page.
+#[derive(Serialize)]
+struct Pages<'u> {
+    units: Vec<Listed<'u>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<String>,
 }
 
 impl<'u> Shown<'u> {
@@ -69,15 +87,33 @@ pub(super) fn one(engine: &Engine, unit: &str, all_fields: bool) -> Result<Strin
     Ok(to_go_string(&BTreeMap::from([(unit, Shown::new(&found, all_fields))])))
 }
 
-/// `work list`: one object, a member for each unit, or for that of one request.
-pub(super) fn list(engine: &Engine, request_id: Option<&str>, all_fields: bool) -> String {
-    let units: BTreeMap<UnitId, _> = engine.units();
-    let shown: BTreeMap<&str, _> = units
-        .iter()
-        .filter(|(_, unit)| request_id.is_none() || unit.request_id.as_deref() == request_id)
-        .map(|(id, unit)| (id.as_str(), Shown::new(unit, all_fields)))
+/// `work list`: one object, a member for each unit that `filter` asks for.
+pub(super) async fn list(engine: &Engine, filter: Filter, all_fields: bool) -> Result<String, WorkError> {
+    // One unit after the other becomes text, so that a hundred thousand are never in memory at once.
+    let begun = engine.fold(filter, String::from("{"), move |line, id, unit| {
+        if line.len() > 1 {
+            line.push(',');
+        }
+        line.push_str(&format!("\"{id}\":{}", to_go_string(&Shown::new(unit, all_fields))));
+    });
+    let mut line = begun.await?;
+    line.push('}');
+    Ok(line)
+}
+
+/// `work list` with `limit`: some units, newest first, and where the next page begins.
+pub(super) async fn page(
+    engine: &Engine,
+    filter: Filter,
+    paging: Paging,
+    all_fields: bool,
+) -> Result<String, WorkError> {
+    let page = engine.page(filter, paging).await?;
+    let units = page.units.iter();
+    let units = units
+        .map(|(id, unit)| Listed { unit_id: id.as_str(), shown: Shown::new(unit, all_fields) })
         .collect();
-    to_go_string(&shown)
+    Ok(to_go_string(&Pages { units, next: page.next.map(|cursor| cursor.to_string()) }))
 }
 
 /// The same unit without what nobody may read: parameters named `secret_...`, and the members in which another

@@ -6,6 +6,8 @@
 //! client   payload, to its declared length, its final mark, or the end of the stream
 //! server   {"result":"Job Started","unitid":"aB3dEf9Z"}␊
 //! ```
+//! A submission that may be gone on with is told from which byte: `... and EOF. From byte 1048576.`
+//!
 //! A payload that broke off never starts anything. When only the end of the stream could end it, that is the end of
 //! the conversation too.
 
@@ -16,10 +18,11 @@ use serde_json::json;
 use tracing::info;
 use workunits::{
     engine::{Accepted, Engine, Upload, WorkError},
-    request::{PayloadEnd, Submit, created},
+    request::{ErrorCode, PayloadEnd, Submit, created, created_from},
 };
 
 use crate::control::{
+    code::Reason,
     peer::Wire,
     session::{Next, Session},
 };
@@ -40,7 +43,7 @@ pub(super) async fn run<W: Wire>(
     session: &mut Session<W>,
     engine: &Engine,
 ) -> io::Result<Next> {
-    let end = submit.extension.payload.clone();
+    let (end, resume) = (submit.extension.payload.clone(), submit.extension.resume);
     let caller = session.wire.caller().clone();
     let (node, work_type) = (submit.node.clone(), submit.work_type.clone());
     let mut upload = match engine.submit(submit, &caller).await {
@@ -49,11 +52,15 @@ pub(super) async fn run<W: Wire>(
     };
     let unit = upload.id().to_string();
     info!(unit, node, work_type, principal = caller.principal, "unit submitted");
-    session.send_line(&created(&unit)).await?;
+    let there = if resume { upload.there() } else { 0 };
+    let line = if resume { created_from(&unit, there) } else { created(&unit) };
+    session.send_line(&line).await?;
 
     let next = if end.is_some() { Next::Request } else { Next::Close };
     let received = match end {
-        Some(PayloadEnd::Length { length, .. }) => counted(session, &mut upload, length).await,
+        Some(PayloadEnd::Length { length, .. }) => {
+            counted(session, &mut upload, length.saturating_sub(there)).await
+        }
         Some(PayloadEnd::Framed { .. }) => framed(session, &mut upload).await,
         None => to_the_end(session, &mut upload).await,
     };
@@ -61,7 +68,10 @@ pub(super) async fn run<W: Wire>(
         Ok(Received::All) => {}
         Ok(Received::Cut(why)) => {
             upload.incomplete(&why).await;
-            session.refuse(format!("unit {unit} was not started: {why}")).await?;
+            let rest =
+                if resume { "; submit it again with the same request id to bring the rest" } else { "" };
+            let why = format!("unit {unit} was not started: {why}{rest}");
+            session.refuse(Reason(ErrorCode::IncompletePayload, why)).await?;
             return Ok(Next::Close);
         }
         Ok(Received::Refused(error)) => {

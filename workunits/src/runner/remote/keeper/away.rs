@@ -4,12 +4,19 @@ use std::{pin::pin, time::Duration};
 
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::{FIRST_BACKOFF, Keeper, LONGEST_BACKOFF, Step, over::expiry};
+use super::{
+    super::{ledger::Ledger, mirror::Asked},
+    FIRST_BACKOFF, Keeper, LONGEST_BACKOFF, Step,
+    over::expiry,
+};
 use crate::{
     engine::{Accepted, Reply},
     unit::{Phase, State},
 };
 use time::OffsetDateTime;
+
+/// The longest that one wait takes; then it is decided anew. What is further away is not certain to fit into a clock.
+const FAR_AWAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What became of a node that was being listened to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +63,28 @@ impl Keeper {
         }
     }
 
+    /// Waits for the time from which on the unit may start, or an order, or until its time is over. How long that is is
+    /// seen anew with every decision, also after a restart.
+    pub(super) async fn wait_for_its_time(&mut self) {
+        let Some(at) = self.unit.spec().meta.not_before else { return };
+        let detail = format!("Waiting until {}", at);
+        let queued = self.unit.update(move |unit| (unit.phase, unit.detail) = (Some(Phase::Queued), detail));
+        if let Err(error) = queued.await {
+            tracing::error!(unit = %self.unit.id(), %error, "cannot note that a unit waits for its time");
+        }
+        self.tell_first(Ok(Accepted::Submitted));
+        let left =
+            Duration::try_from(OffsetDateTime::from(at) - OffsetDateTime::now_utc()).unwrap_or_default();
+        let its_time = Instant::now() + left.min(FAR_AWAY) + Duration::from_millis(1);
+        let mut expired = pin!(until(self.deadline(Step::Submit)));
+        tokio::select! {
+            biased;
+            Some(order) = self.orders.recv() => self.take(order).await,
+            () = &mut expired => {}
+            () = sleep_until(its_time) => {}
+        }
+    }
+
     /// Waits until the node comes into reach, an order comes, or, for a node in reach, a while has passed.
     pub(super) async fn pause(&mut self, why: &str) {
         let node = self.node();
@@ -89,16 +118,23 @@ impl Keeper {
     }
 
     /// Resolves when the node of a unit that is being followed goes out of reach, or was restarted: what it was saying to
-    /// us it will not say to the end.
-    pub(super) fn out_of_reach(&self, step: Step) -> impl Future<Output = Lost> + use<> {
+    /// us it will not say to the end. A submission outlives a cut of the route, as streams do; to a node of ours that was
+    /// restarted it is made anew at once.
+    pub(super) fn out_of_reach<'a>(
+        &self,
+        step: Step,
+        ledger: &'a Ledger,
+    ) -> impl Future<Output = Lost> + use<'a> {
         let (mut reach, node) = (self.context.mesh.reach(), self.node());
         async move {
-            if step != Step::Follow || reach.wait_for(|reach| reach.contains_key(&node)).await.is_err() {
+            if !matches!(step, Step::Follow | Step::Submit)
+                || reach.wait_for(|reach| reach.contains_key(&node)).await.is_err()
+            {
                 return std::future::pending().await;
             }
             let mut life = None;
             let changed = reach.wait_for(|reach| match reach.get(&node) {
-                None => true,
+                None => step == Step::Follow,
                 Some(now) => {
                     let another = now.zip(life).is_some_and(|(now, before): (u64, u64)| now != before);
                     life = now.or(life);
@@ -106,6 +142,10 @@ impl Keeper {
                 }
             });
             match changed.await.map(|reach| reach.contains_key(&node)) {
+                // What a Go node was sent is never sent again.
+                Ok(true) if step == Step::Submit && matches!(ledger.asked(), Asked::Go { .. }) => {
+                    std::future::pending().await
+                }
                 Ok(true) => Lost::Restarted,
                 Ok(false) => Lost::Route,
                 Err(_) => std::future::pending().await,

@@ -6,6 +6,7 @@ mod away;
 mod over;
 
 use std::{
+    io::ErrorKind,
     ops::ControlFlow::{self, Break, Continue},
     pin::pin,
     sync::Arc,
@@ -89,9 +90,27 @@ impl Keeper {
         }
     }
 
-    pub(super) async fn run(mut self) {
+    /// Keeps the unit until nothing is left to do for it; gives back where orders come in, since one may just have come.
+    pub(super) async fn run(mut self) -> mpsc::Receiver<Order> {
+        self.keep().await;
+        self.orders
+    }
+
+    async fn keep(&mut self) {
         let ledger = match Ledger::open(self.unit.dir().path().to_owned()) {
             Ok(ledger) => ledger,
+            Err(error) if matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::UnexpectedEof) => {
+                // No crash of ours leaves it so. A unit whose id there is known is still followed to its end.
+                let known =
+                    self.unit.current().remote().is_some_and(|remote| !remote.remote_unit_id.is_empty());
+                if !known {
+                    let why = format!(
+                        "its file `remote` is damaged ({error}): it may have been submitted, and nobody knows"
+                    );
+                    self.end(Outcome::Unknown, &why).await;
+                }
+                Ledger::damaged(self.unit.dir().path().to_owned())
+            }
             Err(error) => {
                 tracing::error!(unit = %self.unit.id(), %error, "cannot read how far a submission got: the unit is left alone");
                 return;
@@ -103,15 +122,14 @@ impl Keeper {
             match step {
                 Step::Done => {
                     self.waiting.answer(|| Ok(Reply::Done));
-                    // An order may have come meanwhile; after this no other can.
-                    self.orders.close();
-                    match self.orders.recv().await {
-                        Some(order) => self.take(order).await,
-                        None => return,
+                    match self.orders.try_recv() {
+                        Ok(order) => self.take(order).await,
+                        Err(_) => return,
                     }
                 }
                 Step::Remove => return self.remove().await,
                 Step::Conclude(conclusion) => self.conclude(conclusion).await,
+                Step::Wait => self.wait_for_its_time().await,
                 step => {
                     if self.attempt(step, &ledger).await.is_break() {
                         return;
@@ -124,12 +142,14 @@ impl Keeper {
     fn decide(&mut self, ledger: &Ledger) -> Step {
         let unit = self.unit.current();
         let Some(remote) = unit.remote() else { return Step::Done };
-        self.expired = expiry(&unit).is_some_and(|at| OffsetDateTime::now_utc() >= at);
+        let now = OffsetDateTime::now_utc();
+        self.expired = expiry(&unit).is_some_and(|at| now >= at);
         next(&Facts {
             remote,
             state: unit.state,
             complete: is_home(&self.unit, &unit),
             asked: ledger.asked(),
+            early: self.unit.spec().meta.not_before.is_some_and(|at| now < OffsetDateTime::from(at)),
             expired: self.expired,
             cancel_taken: self.cancel_taken,
         })
@@ -141,7 +161,7 @@ impl Keeper {
         let mut act = pin!(act(&context, &unit, ledger, step, talk));
         let mut patience = pin!(sleep(PATIENCE));
         let mut expired = pin!(until(self.deadline(step)));
-        let mut lost = pin!(self.out_of_reach(step));
+        let mut lost = pin!(self.out_of_reach(step, ledger));
         loop {
             tokio::select! {
                 biased;
@@ -289,9 +309,21 @@ async fn act(
         }),
         Step::LookUp => Ok(Got::Known(stop::look_up_only(context, unit, ledger).await?)),
         Step::Follow => {
+            let node = unit.current().remote().map(|remote| remote.remote_node.clone()).unwrap_or_default();
+            // A conversation that waited for a place would take up one.
+            let (_place, talk) = match (context.calls.free_place(&node), talk) {
+                (Some(place), talk) => (place, talk),
+                (None, open) => {
+                    drop(open);
+                    (context.calls.place(&node).await, None)
+                }
+            };
             let (mut talk, offers) = match talk {
                 Some(open) => open,
-                None => context.open(unit).await?,
+                None => {
+                    let _call = context.calls.call(&node).await;
+                    context.open(unit).await?
+                }
             };
             back_in_reach(unit).await?;
             if offers.watch {
@@ -303,7 +335,7 @@ async fn act(
         }
         Step::Cancel => stop::cancel(context, unit).await.map(|()| Got::On),
         Step::Release => stop::release(context, unit).await.map(|()| Got::On),
-        Step::Remove | Step::Conclude(_) | Step::Done => Ok(Got::On),
+        Step::Wait | Step::Remove | Step::Conclude(_) | Step::Done => Ok(Got::On),
     }
 }
 

@@ -2,13 +2,13 @@
 
 use std::ops::ControlFlow::{self, Break, Continue};
 
-use time::{OffsetDateTime, format_description::well_known::Rfc3339, macros::format_description};
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use tokio::time::sleep;
 
 use super::{Conclusion, FIRST_BACKOFF, Keeper};
 use crate::{
     engine::{Accepted, Reply, WorkError},
-    unit::{NEVER, Outcome, State, Unit},
+    unit::{NEVER, Outcome, State, Unit, expired_on},
 };
 
 impl Keeper {
@@ -48,11 +48,7 @@ impl Keeper {
             Conclusion::Canceled => self.end(Outcome::Canceled, "Canceled").await,
             Conclusion::Expired => {
                 let at = expiry(&self.unit.current()).unwrap_or_else(OffsetDateTime::now_utc);
-                let shown = format_description!(
-                    "[weekday repr:short] [month repr:short] [day padding:none] [hour]:[minute]:[second]"
-                );
-                let detail = format!("Work unit expired on {}", at.format(shown).unwrap_or_default());
-                self.end(Outcome::Expired, &detail).await;
+                self.end(Outcome::Expired, &expired_on(at)).await;
             }
             Conclusion::NotStarted => {
                 let text = format!(

@@ -1,0 +1,84 @@
+//! `work watch` with `"follow":false`: what there is now of a unit, without waiting for more.
+//!
+//! The status comes first, with the sizes of the outputs at this moment; of a unit that writes faster than its watcher
+//! reads no more than that is sent, so that there is an end.
+
+use std::{future::poll_fn, io, pin::pin, task::Poll};
+
+use workunits::{
+    engine::{Caller, Engine, WorkError},
+    request::{FrameKind, Output},
+    store::tail::Follower,
+    unit::Unit,
+};
+
+use super::{follow::send_frame, show::without_secrets};
+use crate::control::{
+    peer::Wire,
+    session::{Next, Session},
+};
+
+/// What is asked for.
+pub(super) struct Wanted<'r> {
+    pub(super) unit: &'r str,
+    pub(super) stdout_pos: u64,
+    pub(super) stderr_pos: u64,
+    pub(super) signature: &'r str,
+}
+
+/// One output: the kind of its frames, who reads it, and how many bytes are still to be sent.
+type Part = (FrameKind, Follower, u64);
+
+/// Sends the frames of a watch up to where the unit is now.
+pub(super) async fn watch<W: Wire>(
+    wanted: Wanted<'_>,
+    session: &mut Session<W>,
+    engine: &Engine,
+) -> io::Result<Next> {
+    let caller = session.wire.caller().clone();
+    let (now, parts) = match open(&wanted, engine, &caller).await {
+        Ok(opened) => opened,
+        Err(refusal) => return session.refuse(refusal).await,
+    };
+    session.send_line(&format!("Watching work unit {}", wanted.unit)).await?;
+    send_frame(session, FrameKind::Status, &serde_json::to_vec(&without_secrets(&now))?).await?;
+    for (kind, mut follower, mut left) in parts {
+        while left > 0 {
+            let Some(bytes) = at_once(follower.next()).await.transpose()?.flatten() else { break };
+            let bytes = bytes.slice(..bytes.len().min(usize::try_from(left).unwrap_or(usize::MAX)));
+            send_frame(session, kind, &bytes).await?;
+            left -= bytes.len() as u64;
+        }
+    }
+    send_frame(session, FrameKind::End, &[]).await?;
+    Ok(Next::Request)
+}
+
+async fn open(
+    wanted: &Wanted<'_>,
+    engine: &Engine,
+    caller: &Caller,
+) -> Result<(std::sync::Arc<Unit>, [Part; 2]), WorkError> {
+    let now = engine.unit(wanted.unit)?;
+    let part = async |kind, output, from: u64, size: u64| {
+        let position = i64::try_from(from).unwrap_or(-1); // behind every file there is nothing
+        let follower = engine.results(wanted.unit, position, output, wanted.signature, caller).await?;
+        Ok::<Part, WorkError>((kind, follower, size.saturating_sub(from)))
+    };
+    let stdout = part(FrameKind::Stdout, Output::Stdout, wanted.stdout_pos, now.stdout_size).await?;
+    let stderr_size = now.stderr_size.unwrap_or(0);
+    let stderr = part(FrameKind::Stderr, Output::Stderr, wanted.stderr_pos, stderr_size).await?;
+    Ok((now, [stdout, stderr]))
+}
+
+/// What is there without waiting.
+async fn at_once<T>(next: impl Future<Output = T>) -> Option<T> {
+    let mut next = pin!(next);
+    poll_fn(|cx| {
+        Poll::Ready(match next.as_mut().poll(cx) {
+            Poll::Ready(done) => Some(done),
+            Poll::Pending => None,
+        })
+    })
+    .await
+}
