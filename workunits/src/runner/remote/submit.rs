@@ -65,9 +65,7 @@ pub(super) async fn submit(
             let from = created_byte(&line);
             (id.ok_or_else(|| Went::denied(format!("could not parse response: {line}")))?, from)
         }
-        Err(NoAnswer::Refused(text)) => {
-            return Err(Went::denied(format!("could not parse response: ERROR: {text}")));
-        }
+        Err(NoAnswer::Refused(refusal)) => return Err(Went::not_submitted(refusal)),
         Err(broken) => return Err(broken.into()),
     };
     unit.update(move |unit| set_remote(unit, |remote| remote.remote_unit_id = id)).await?;

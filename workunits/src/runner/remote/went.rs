@@ -3,7 +3,10 @@
 use std::io;
 
 use super::talk::NoAnswer;
-use crate::unit::Outcome;
+use crate::{
+    request::{ErrorCode, Refusal},
+    unit::Outcome,
+};
 
 /// Why a step did not get through.
 #[derive(Debug)]
@@ -30,6 +33,17 @@ impl Went {
         Went::Refused { outcome: Outcome::Denied, text }
     }
 
+    /// What a refused submission means: a node that has its hands full, or is stopping, is asked again.
+    pub(super) fn not_submitted(refusal: Refusal) -> Went {
+        let code = refusal.known();
+        let text = format!("could not parse response: ERROR: {}", refusal.text);
+        match code {
+            Some(ErrorCode::Busy | ErrorCode::Closing) => Went::Away(refusal.text),
+            Some(ErrorCode::NoSpace) => Went::Refused { outcome: Outcome::NoSpace, text },
+            _ => Went::denied(text),
+        }
+    }
+
     pub(super) fn failed(text: String) -> Went {
         Went::Refused { outcome: Outcome::StartFailed, text }
     }
@@ -50,5 +64,24 @@ impl From<io::Error> for Went {
     /// An error of this node's own disk: those of a conversation are [`NoAnswer::Broken`].
     fn from(error: io::Error) -> Went {
         Went::Local(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_node_that_may_say_yes_later_is_asked_again() {
+        let said = |code: Option<&str>| {
+            Went::not_submitted(Refusal { code: code.map(str::to_owned), text: "no".to_owned() })
+        };
+        for code in ["busy", "closing"] {
+            assert!(matches!(said(Some(code)), Went::Away(why) if why == "no"), "{code}");
+        }
+        assert!(matches!(said(Some("no_space")), Went::Refused { outcome: Outcome::NoSpace, .. }));
+        for code in [Some("denied"), Some("of_tomorrow"), None] {
+            assert!(matches!(said(code), Went::Refused { outcome: Outcome::Denied, .. }), "{code:?}");
+        }
     }
 }
