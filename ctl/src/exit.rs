@@ -3,7 +3,7 @@
 //! | code | meaning |
 //! |---|---|
 //! | 0 | done; with `--follow` and `work results`: the command ended well |
-//! | 1 | answered, and the answer is no: a ping or a traceroute did not arrive; `--no-follow` of a unit that goes on; a node that could not start |
+//! | 1 | answered, and the answer is no: a ping or a traceroute did not arrive; `--no-follow` of a unit that goes on; a node that could not start; a configuration with a fault |
 //! | 2 | bad usage; nothing was submitted |
 //! | 3, 4, 5 | `reload`: a restart is needed; the new configuration cannot be used; another refusal |
 //! | 124 | `--follow`: the command ran longer than it may; `cancel --wait`: the time-out came before the end |
@@ -24,7 +24,8 @@ use workunits::{
 pub(crate) const HELP: &str = "\
 Exit codes:
   0    done
-  1    a ping or a traceroute did not arrive; --no-follow: a unit goes on; the node could not start
+  1    a ping or a traceroute did not arrive; --no-follow: a unit goes on; the node could not start;
+       a configuration has a fault
   2    bad usage; nothing was submitted
   3-5  reload: a restart is needed; the configuration cannot be used; another refusal
   124  the command ran longer than it may; cancel --wait: --timeout came before the end

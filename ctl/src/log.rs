@@ -16,6 +16,8 @@ use tracing_subscriber::{
         format::{Writer, debug_fn},
     },
     layer::SubscriberExt as _,
+    registry::Registry,
+    reload,
     util::SubscriberInitExt as _,
 };
 
@@ -52,13 +54,26 @@ pub(crate) struct BadLogFormat(String);
 #[error("logging was started already: start it once per process")]
 pub(crate) struct AlreadyStarted(#[from] tracing_subscriber::util::TryInitError);
 
+/// Changes which events are written.
+#[derive(Clone, Debug)]
+pub(crate) struct Verbosity(reload::Handle<Targets, Registry>);
+
+impl Verbosity {
+    /// Writes events of `level` and above from now on.
+    pub(crate) fn set(&self, level: LogLevel) {
+        // It fails only when nothing is written any more.
+        let _ = self.0.reload(filter(level));
+    }
+}
+
 /// Writes events of `level` and above to standard error from now on, coloured only on a terminal.
 ///
 /// # Errors
 /// [`AlreadyStarted`] the second time.
-pub(crate) fn start(level: LogLevel, format: LogFormat) -> Result<(), AlreadyStarted> {
-    subscriber(level, format, io::stderr().is_terminal(), io::stderr).try_init()?;
-    Ok(())
+pub(crate) fn start(level: LogLevel, format: LogFormat) -> Result<Verbosity, AlreadyStarted> {
+    let (subscriber, verbosity) = subscriber(level, format, io::stderr().is_terminal(), io::stderr);
+    subscriber.try_init()?;
+    Ok(verbosity)
 }
 
 /// Writes `text` with its control characters escaped.
@@ -77,17 +92,19 @@ fn subscriber<W>(
     format: LogFormat,
     colours: bool,
     writer: W,
-) -> Box<dyn tracing::Subscriber + Send + Sync>
+) -> (Box<dyn tracing::Subscriber + Send + Sync>, Verbosity)
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
-    let registry = tracing_subscriber::registry().with(filter(level));
+    let (filter, handle) = reload::Layer::new(filter(level));
+    let registry = tracing_subscriber::registry().with(filter);
     let layer = tracing_subscriber::fmt::layer().with_target(false).with_ansi(colours).with_writer(writer);
     let fields = debug_fn(write_field).delimited(" ");
-    match format {
+    let subscriber: Box<dyn tracing::Subscriber + Send + Sync> = match format {
         LogFormat::Text => Box::new(registry.with(layer.fmt_fields(fields))),
         LogFormat::Json => Box::new(registry.with(layer.json().flatten_event(true).with_span_list(false))),
-    }
+    };
+    (subscriber, Verbosity(handle))
 }
 
 /// Writes `name=value`, or the message alone, on one line.
@@ -138,7 +155,7 @@ mod tests {
     fn written(format: LogFormat, tell: impl FnOnce()) -> String {
         let page = Page::default();
         let pen = page.clone();
-        let subscriber = subscriber(LogLevel::Info, format, false, move || pen.clone());
+        let (subscriber, _) = subscriber(LogLevel::Info, format, false, move || pen.clone());
         tracing::subscriber::with_default(subscriber, tell);
         page.text()
     }
@@ -167,6 +184,24 @@ mod tests {
             tracing::warn!(target: "quinn", "trouble");
         });
         assert!(!text.contains("chatter") && text.contains("trouble"), "{text}");
+    }
+
+    #[test]
+    fn the_level_may_change_while_events_are_written() {
+        let page = Page::default();
+        let pen = page.clone();
+        let (subscriber, verbosity) =
+            subscriber(LogLevel::Error, LogFormat::Text, false, move || pen.clone());
+        tracing::subscriber::with_default(subscriber, || {
+            // One place in the code, so that what is remembered of it must change too.
+            for (level, text) in
+                [(LogLevel::Error, "no"), (LogLevel::Debug, "yes"), (LogLevel::Info, "nor this")]
+            {
+                verbosity.set(level);
+                tracing::debug!("{text}");
+            }
+        });
+        assert!(page.text().contains("yes") && page.text().lines().count() == 1, "{}", page.text());
     }
 
     #[test]

@@ -205,9 +205,9 @@ fn a_reload_takes_over_links_and_names_what_needs_a_restart() {
     assert_eq!(reload(&format!("{text}{}", listener.replace('}', ", cost: 2.5}"))), r#"{"Success":true}"#);
     assert_eq!(reload(&text), r#"{"Success":true}"#);
     assert!(std::net::TcpStream::connect(("127.0.0.1", port)).is_err(), "it listens no more");
-    let changed = reload(&text.replace("command: cat", "command: tac"));
+    let changed = reload(&text.replace("service: control", "service: other"));
     assert!(
-        changed.contains("non-reloadable config action 'work-command'") && changed.contains("ERRORCODE 3")
+        changed.contains("non-reloadable config action 'control-service'") && changed.contains("ERRORCODE 3")
     );
     assert!(reload("- node: {").contains("ERRORCODE 4"));
     assert_eq!(reload(&text), r#"{"Success":true}"#);

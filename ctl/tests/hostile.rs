@@ -122,6 +122,22 @@ fn a_line_without_an_end_is_refused_with_a_reason() {
 }
 
 #[test]
+fn a_long_line_that_does_not_end_gives_its_place_back_after_a_minute() {
+    let world = World::new();
+    let node = world.start("solo", "- local-only:\n");
+    let mut stream = BufReader::new(UnixStream::connect(world.socket("solo")).expect("the socket accepts"));
+    stream.get_ref().set_read_timeout(Some(2 * common::PATIENCE)).expect("a time-out");
+    let mut greeting = String::new();
+    stream.read_line(&mut greeting).expect("a greeting");
+    stream.get_mut().write_all(&vec![b'x'; 70_000]).expect("half a line");
+    assert!(node.talk_once("status").contains("\"solo\""), "others are served meanwhile");
+    let mut answer = String::new();
+    stream.read_line(&mut answer).expect("a reason");
+    assert!(answer.starts_with("ERROR: ") && answer.contains("took longer than 60 s"), "{answer}");
+    assert_eq!(stream.read(&mut [0]).expect("its end"), 0);
+}
+
+#[test]
 fn three_hundred_idle_connections_do_not_keep_others_out() {
     let world = World::new();
     let port = free_port();

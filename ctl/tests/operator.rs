@@ -15,7 +15,7 @@ const LOCAL: &str = "- local-only:\n";
 
 /// Two nodes of one name get each other's messages; the younger one says so and ends.
 #[test]
-fn the_second_node_of_a_name_ends_and_says_why() {
+fn the_second_node_of_a_name_says_so_and_ends_where_that_is_asked_for() {
     let world = World::new();
     let port = free_port();
     let listener = format!("- tcp-listener: {{port: {port}, bindaddr: 127.0.0.1}}\n");
@@ -37,6 +37,14 @@ fn the_second_node_of_a_name_ends_and_says_why() {
     fs::create_dir_all(&state).expect("a directory for its state");
     fs::write(state.join("epoch"), "4611686018427387904").expect("its last epoch");
     let mut second = elsewhere.start("twin", &side_peer);
+    // Any member of the mesh could make it seem so, hence by default the node goes on.
+    second.wait_log(&["ERROR", "another node with the id `twin` is in the mesh"]);
+    assert!(second.talk_once("status").contains("\"twin\""));
+    second.stop();
+    let file = elsewhere.path().join("twin.yml");
+    let text = fs::read_to_string(&file).expect("its configuration");
+    fs::write(&file, text.replace("{id: twin,", "{id: twin, stopduplicate: yes,")).expect("is changed");
+    let mut second = second.restart();
     let ended = second.wait_end();
     assert_eq!(ended.code(), Some(1));
     assert!(second.said(&["another node with the id `twin` is in the mesh"]) > 0);

@@ -1,6 +1,10 @@
 //! Who is who: text becomes a type here, at the door, so that the rest of the code need not ask again.
 
-use std::{borrow::Borrow, fmt, sync::Arc};
+use std::{
+    borrow::{Borrow, Cow},
+    fmt,
+    sync::Arc,
+};
 
 use highway::{HighwayHash, HighwayHasher, Key};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -149,6 +153,11 @@ impl ServiceName {
         self == Self::PING || self == Self::UNREACH
     }
 
+    /// The name as text, without its padding.
+    pub fn text(&self) -> Cow<'_, str> {
+        String::from_utf8_lossy(self.trimmed())
+    }
+
     fn trimmed(&self) -> &[u8] {
         let end = self.0.iter().rposition(|b| *b != 0).map_or(0, |last| last + 1);
         &self.0[..end]
@@ -157,13 +166,13 @@ impl ServiceName {
 
 impl fmt::Display for ServiceName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&String::from_utf8_lossy(self.trimmed()))
+        f.write_str(&self.text())
     }
 }
 
 impl fmt::Debug for ServiceName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}", String::from_utf8_lossy(self.trimmed()))
+        write!(f, "{:?}", self.text())
     }
 }
 

@@ -79,12 +79,14 @@ pub mod logic;
 pub mod node;
 #[cfg(feature = "io")]
 pub mod packet;
+#[cfg(feature = "io")]
+pub mod proxy;
 #[cfg(feature = "sim")]
 pub mod sim;
 #[cfg(feature = "io")]
 pub mod stream;
 #[cfg(feature = "io")]
-mod tls;
+pub mod tls;
 pub mod wire;
 
 #[cfg(feature = "io")]

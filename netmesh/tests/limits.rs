@@ -101,6 +101,32 @@ async fn a_listener_without_resources_waits_ever_longer_and_accepts_again() {
     assert_eq!(start.elapsed().as_millis() / 10, 427);
 }
 
+#[tokio::test]
+async fn an_address_that_calls_a_hundred_times_cuts_its_own_callers_and_nobody_elses() {
+    let node = node("a");
+    let at: SocketAddr = listen(&node, Over::Tcp).await.parse().unwrap();
+    let call = async |from: &str| {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind(from.parse().unwrap()).unwrap();
+        socket.connect(at).await.unwrap()
+    };
+    let mut patient = call("127.0.0.1:0").await;
+    patient.read_u8().await.unwrap();
+    let mut crowd = Vec::new();
+    for _ in 0..100 {
+        let mut caller = call("127.0.0.2:0").await;
+        caller.read_u8().await.unwrap();
+        crowd.push(caller);
+    }
+    // The first ones are cut when others come; the patient one, which waits for longer, is greeted on.
+    let mut rest = Vec::new();
+    in_time(crowd[0].read_to_end(&mut rest)).await.unwrap();
+    let greeting = b"\x01{\"NodeID\":\"b\",\"ForwardingNode\":\"b\",\"UpdateEpoch\":1,\"UpdateSequence\":1,\"Connections\":{\"a\":1}}";
+    let frame = netmesh::wire::frame::frame(greeting).unwrap();
+    patient.write_all(&frame).await.unwrap();
+    reach(&node, "b").await;
+}
+
 /// A node that calls whoever holds the other end, over pipes of `bytes`.
 fn caller(bytes: usize) -> (netmesh::Node, mpsc::Receiver<DuplexStream>) {
     let (calls, called) = mpsc::channel(1);
@@ -163,7 +189,14 @@ fn transport(stream: DuplexStream) -> Transport {
     Transport {
         data: Channel { reader: Box::new(reader), writer: Box::new(writer) },
         control: None,
-        info: TransportInfo { kind: "pipe", remote: "pipe".to_owned(), insecure: true, dialed: true },
+        info: TransportInfo {
+            kind: "pipe",
+            remote: "pipe".to_owned(),
+            insecure: true,
+            dialed: true,
+            identity: Default::default(),
+            certificate: None,
+        },
         guard: None,
     }
 }

@@ -5,7 +5,10 @@
 mod common;
 
 use common::*;
-use netmesh::{backend::memory, logic::LinkConfig};
+use netmesh::{
+    backend::{Listener, memory, quic::QuicListen, tcp::TcpListen},
+    logic::LinkConfig,
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -57,6 +60,29 @@ async fn a_node_that_stops_is_missed_and_found_again() {
     dial(&b, Over::Tcp, &at);
     reach(&a, "b").await;
     reach(&b, "a").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_listener_that_goes_leaves_its_socket_to_the_next_whatever_links_it_had() {
+    async fn bound(over: Over, at: &str) -> Box<dyn Listener> {
+        match over {
+            Over::Tcp => Box::new(TcpListen::bind(at).await.unwrap()),
+            Over::Quic => Box::new(QuicListen::bind(at).await.unwrap()),
+        }
+    }
+    for over in [Over::Tcp, Over::Quic] {
+        let (a, b) = (node("a"), node("b"));
+        let listener = bound(over, "127.0.0.1:0").await;
+        let at = listener.local_addr().unwrap().to_string();
+        let old = a.add_listener(listener, LinkConfig::default());
+        dial(&b, over, &at);
+        reach(&a, "b").await;
+        in_time(a.free_socket(old)).await;
+        a.add_listener(bound(over, &at).await, LinkConfig::default());
+        lose(&b, "a").await;
+        reach(&b, "a").await;
+        in_time(a.free_socket(old)).await; // again is fine
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

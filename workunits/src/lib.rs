@@ -10,6 +10,8 @@
 //! A command runs under a small supervisor of its own, which outlives the daemon and records the end by itself.
 
 #[cfg(feature = "io")]
+pub mod audit;
+#[cfg(feature = "io")]
 pub mod crash;
 #[cfg(feature = "io")]
 pub mod engine;

@@ -22,7 +22,7 @@ use std::{
     time::Duration,
 };
 
-use two::{SCENARIOS, Two, caller, is_stopped, job, mark, payload};
+use two::{SCENARIOS, Two, adopt, caller, is_adopted, is_stopped, job, mark, payload};
 use workunits::{
     engine::Engine,
     runner::process::{PidFd, identify},
@@ -42,6 +42,8 @@ struct Crash {
 #[derive(Debug, Default)]
 struct Told {
     unit: Option<String>,
+    /// The unit that has taken its place.
+    adopted: Option<String>,
     started: bool,
     /// Canceled, or released.
     ended: bool,
@@ -73,6 +75,7 @@ fn host(scenario: &str, root: &Path, crash: Option<Crash>) -> Told {
     let said = String::from_utf8(ran.stdout).unwrap();
     Told {
         unit: said.lines().find_map(|line| line.strip_prefix("unit ")).map(str::to_owned),
+        adopted: said.lines().find_map(|line| line.strip_prefix("adopted ")).map(str::to_owned),
         started: said.contains("started\n"),
         ended: said.contains("canceled\n") || said.contains("released\n"),
         released: said.contains("released\n"),
@@ -115,6 +118,9 @@ async fn check(root: &Path, scenario: &str, told: &Told, crash: Crash) {
         }
         if round == 1 {
             submit_again(&two, root, scenario, told, &what).await;
+            if is_adopted(scenario) {
+                adopt_again(&two, root, told, supervised, &what).await;
+            }
         }
         before = all;
         two.shutdown().await;
@@ -179,6 +185,12 @@ fn truth(root: &Path, scenario: &str, name: &str, unit: &Unit, supervised: bool,
         (State::Succeeded, Some(Outcome::Ok)) => {
             assert!(runs == 1 && output == expected && !is_stopped(scenario), "{said}");
         }
+        (State::Failed, Some(Outcome::Adopted)) => {
+            assert!(
+                is_adopted(scenario) && name.starts_with("foo/") && expected.starts_with(&output),
+                "{said}"
+            );
+        }
         (State::Canceled, Some(Outcome::Canceled)) => {
             assert!(is_stopped(scenario) && expected.starts_with(&output), "{said}");
         }
@@ -219,6 +231,27 @@ async fn submit_again(two: &Two, root: &Path, scenario: &str, told: &Told, what:
     while output.next().await.unwrap().is_some() {}
     let state = two.foo.unit(id.as_str()).unwrap().state;
     assert_eq!(runs(root), usize::from(state == State::Succeeded || runs(root) == 1), "{what}");
+}
+
+/// Whoever was told which unit has the job now finds it there, and whoever was not adopts it again: then it is home whole.
+async fn adopt_again(two: &Two, root: &Path, told: &Told, supervised: bool, what: &str) {
+    if two.bar.units().is_empty() {
+        return; // it never got there
+    }
+    let id = adopt(two).await.unwrap_or_else(|| panic!("{what}: it cannot be adopted again"));
+    assert!(told.adopted.as_ref().is_none_or(|first| *first == id), "{what}: {:?} is not {id}", told.adopted);
+    let mut output = two.foo.results(&id, 0, Default::default(), "", &caller()).await.unwrap();
+    let mut read = Vec::new();
+    while let Some(bytes) = output.next().await.unwrap() {
+        read.extend_from_slice(&bytes);
+    }
+    let (there, here) = (two.bar.units().into_values().next().unwrap(), two.foo.unit(&id).unwrap());
+    assert_eq!((here.state, here.outcome), (there.state, there.outcome), "{what}");
+    let by = there.controller.as_ref().map(|by| by.unit_id.clone());
+    assert_eq!(by, Some(id), "{what}");
+    if supervised && runs(root) == 1 {
+        assert!(here.state == State::Succeeded && read == payload("adopt"), "{what}: {here:?}");
+    }
 }
 
 /// Waits for the end of every supervisor and command: they go by themselves, or the test hangs and says who stays.
@@ -334,4 +367,5 @@ scenarios! {
     a_remote_job_with_a_payload: "remote payload";
     a_cancel_of_a_remote_job: "remote cancel";
     a_release_of_a_remote_job: "remote release";
+    an_adoption: "remote adopt";
 }

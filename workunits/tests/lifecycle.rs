@@ -191,7 +191,7 @@ async fn a_signed_type_is_refused_to_everyone_unsigned_except_on_the_unix_socket
         verify_signature: true,
         ..WorkType::default()
     }];
-    config.verification = Some(root.path().join("key.pem"));
+    config.verification = Some(root.path().join("key.pem").into());
     let engine = workunits::engine::Engine::open(config, std::sync::Arc::new(common::NoMesh::default()))
         .await
         .unwrap();
@@ -199,7 +199,7 @@ async fn a_signed_type_is_refused_to_everyone_unsigned_except_on_the_unix_socket
     let node = Node { root, engine };
     let id = node.submit(submit("signed"), b"x").await.unwrap();
     node.end(id).await;
-    let stranger = Caller { way: Way::Mesh, principal: "node:bar".to_owned() };
+    let stranger = Caller::new(Way::Mesh, "node:bar");
     let (engine, id) = (&node.engine, id.as_str());
     let refused: [WorkError; 4] = [
         engine.submit(submit("signed"), &stranger).await.err().unwrap(),

@@ -14,9 +14,9 @@ use std::{
 
 use common::{NoMesh, Node, in_time, local, request, sh, submit};
 use workunits::{
-    engine::{Accepted, Engine, EngineConfig, Limits, WorkType},
+    engine::{Accepted, Caller, Engine, EngineConfig, Limits, WorkRules, WorkType},
     logic::retention::Keep,
-    request::{Extension, Meta, Span, Submit},
+    request::{ErrorCode, Extension, Meta, Span, Submit},
     unit::{Moment, Outcome, Phase, State, UnitId},
 };
 
@@ -84,6 +84,12 @@ impl Limited {
         assert_eq!((unit.state, unit.phase), (State::Pending, Some(Phase::Queued)), "{unit:?}");
         unit.detail.clone()
     }
+}
+
+/// The rules of a configuration, for an engine that runs.
+fn rules(config: EngineConfig) -> WorkRules {
+    let EngineConfig { work_types, signing, verification, limits, .. } = config;
+    WorkRules { work_types, signing, verification, limits }
 }
 
 fn with(meta: Meta, submit: Submit) -> Submit {
@@ -200,6 +206,36 @@ async fn a_restart_with_a_lower_limit_starts_nothing_until_there_is_room() {
     limited.node.running(ids[3]).await;
     limited.let_go("d");
     assert_eq!(limited.node.end(ids[3]).await.0.state, State::Succeeded);
+}
+
+#[tokio::test]
+async fn other_limits_reach_a_node_that_runs_and_touch_nobody_who_does() {
+    let limited = Limited::start(Some(1), Some(1)).await;
+    let node = &limited.node;
+    let first = limited.held("a").await;
+    node.running(first).await;
+    let (second, third) = (limited.held("b").await, limited.held("c").await);
+    node.engine.set_rules(&rules(config(node.root.path(), Some(1), None))).unwrap();
+    let told = "Queued: at most 1 of work type sh may run at a time";
+    assert_eq!(node.until(second, |unit| unit.detail == told).await.state, State::Pending);
+    node.engine.set_rules(&rules(config(node.root.path(), Some(2), None))).unwrap();
+    node.running(second).await;
+    assert_eq!(limited.detail(third), "Queued: 2 of work type sh run, 0 units are ahead");
+    node.engine.set_rules(&rules(config(node.root.path(), None, Some(1)))).unwrap();
+    let told = "Queued: at most 1 unit may run at a time on this node";
+    assert_eq!(node.until(third, |unit| unit.detail == told).await.state, State::Pending);
+    limited.let_go("b");
+    node.end(second).await;
+    limited.let_go("a");
+    assert_eq!(node.end(first).await.0.state, State::Succeeded);
+    node.running(third).await;
+    limited.let_go("c");
+    node.end(third).await;
+    let mut full = rules(config(node.root.path(), None, None));
+    full.limits.min_free = u64::MAX;
+    node.engine.set_rules(&full).unwrap();
+    assert_eq!(node.submit(submit("echo"), b"").await.unwrap_err().code(), "no_space");
+    assert_eq!(node.engine.units().len(), 3);
 }
 
 #[tokio::test]
@@ -456,4 +492,63 @@ async fn what_ended_long_ago_goes_at_the_next_start_with_a_limit() {
     kept.sort_by_key(|id| node.engine.unit(id.as_str()).ok().and_then(|unit| unit.ended_at.clone()));
     gone(&node, kept[0]).await;
     assert!(node.engine.unit(kept[1].as_str()).is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_principal_has_as_many_unfinished_units_as_it_may_and_others_are_not_kept_out() {
+    let root = tempfile::tempdir().unwrap();
+    let mut of = config(root.path(), None, None);
+    of.limits.max_units = Some(2);
+    let engine = open(of).await;
+    let limited = Limited { node: Node { root, engine } };
+    let other = Caller { principal: "somebody else".to_owned(), ..local() };
+    let (one, two) = (limited.held("one").await, limited.held("two").await);
+    let refused = limited.node.engine.submit(sh("true"), &local()).await.err().unwrap();
+    assert_eq!(refused.code(), ErrorCode::Busy);
+    assert!(refused.to_string().contains("has 2 units here"), "{refused}");
+    assert!(limited.node.engine.submit(sh("true"), &other).await.is_ok());
+    limited.let_go("one");
+    limited.node.end(one).await;
+    // Many at once: none slips through between the look and the table. A payload that never comes keeps its place.
+    let tries: Vec<_> = (0..16)
+        .map(|_| {
+            let engine = limited.node.engine.clone();
+            tokio::spawn(async move { engine.submit(sh("true"), &local()).await })
+        })
+        .collect();
+    let mut uploads = Vec::new();
+    for one_try in tries {
+        uploads.extend(in_time(one_try).await.unwrap().ok());
+    }
+    assert_eq!(uploads.len(), 1);
+    limited.let_go("two");
+    limited.node.end(two).await;
+}
+
+#[tokio::test]
+async fn a_node_that_runs_hears_how_long_units_are_kept_and_lets_go_of_older_ones() {
+    let node = Node::start().await;
+    let mut ids = Vec::new();
+    for _ in 0..3 {
+        let id = node.sh("echo kept").await;
+        node.end(id).await;
+        ids.push(id);
+    }
+    let keeping = |keep| {
+        let mut rules = rules(common::config(node.root.path()));
+        rules.limits.keep = keep;
+        node.engine.set_rules(&rules).unwrap();
+    };
+    keeping(Keep { count: Some(2), ..Keep::default() });
+    gone(&node, ids[0]).await;
+    keeping(Keep { bytes: Some(20), ..Keep::default() });
+    let fourth = node.sh("echo and the payload of another one").await;
+    for id in &ids[1..] {
+        gone(&node, *id).await;
+    }
+    keeping(Keep::default());
+    let fifth = node.sh("echo kept").await;
+    node.end(fifth).await;
+    let shown: Vec<_> = node.engine.units().keys().copied().collect();
+    assert!(shown.len() == 2 && shown.contains(&fourth) && shown.contains(&fifth), "{shown:?}");
 }

@@ -31,7 +31,7 @@ fn cuts(sent: usize, heard: usize) -> Vec<Cut> {
 }
 
 /// From where on a conversation with a node of ours brings frames.
-const FOLLOWED: usize = 250;
+const FOLLOWED: usize = 280;
 
 /// How many units are under way at a time.
 const AT_ONCE: usize = 32;

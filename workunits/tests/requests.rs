@@ -30,7 +30,7 @@ async fn somebody_elses_request_id_reaches_nothing() {
     let node = Node::start().await;
     let asked = Submit { extension: request(2), ..submit("cat") };
     let mine = node.submit(asked.clone(), b"mine").await.unwrap();
-    let other = Caller { way: Way::UnixSocket, principal: "uid:2".to_owned() };
+    let other = Caller::new(Way::UnixSocket, "uid:2");
     let upload = node.engine.submit(asked, &other).await.unwrap();
     assert_ne!(upload.id(), mine);
 }

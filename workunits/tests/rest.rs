@@ -261,7 +261,7 @@ async fn a_finished_unit_of_a_go_node_rests_and_is_found_by_when_its_status_was_
         status,
         "it stays as it was"
     );
-    let other = Caller { way: Way::UnixSocket, principal: "uid:2".to_owned() };
+    let other = Caller::new(Way::UnixSocket, "uid:2");
     node.engine.release("ofgonode", false, "", &other).await.unwrap();
     assert_eq!(common::entries(&node.units_dir()), 0);
 }

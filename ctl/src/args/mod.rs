@@ -1,19 +1,26 @@
 //! Every flag, once.
 
+pub(crate) mod cert;
+mod config;
+mod door;
+mod node;
 mod receptor;
 pub(crate) mod work;
 
-pub(crate) use receptor::{RECEPTOR_HELP, ReceptorArgs};
+pub(crate) use cert::Cert;
+pub(crate) use config::ConfigCommand;
+pub(crate) use node::NodeArgs;
+pub(crate) use receptor::{ReceptorArgs, bash_completion, receptor_help};
 pub(crate) use work::{
-    AttachArgs, CancelArgs, ListArgs, ManyArgs, PayloadArgs, ReleaseArgs, ResultsArgs, StderrArg, SubmitArgs,
-    UnitsArgs, Work,
+    AdoptArgs, AttachArgs, CancelArgs, ListArgs, ManyArgs, PayloadArgs, ReleaseArgs, ResultsArgs, StderrArg,
+    SubmitArgs, UnitsArgs, Work,
 };
 
 use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::{config::LogLevel, exit, log::LogFormat};
+use crate::exit;
 
 /// A literal, since `concat!` takes nothing else.
 macro_rules! receptor_version {
@@ -43,8 +50,8 @@ pub(crate) struct Cli {
 /// What every subcommand takes, before or after its name.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Common {
-    /// The daemon's control socket: a path, or `unix:PATH`; otherwise `$NETMESH_SOCKET`, `$RECEPTORCTL_SOCKET`, then
-    /// `netmesh.sock` in the state directory.
+    /// The daemon's control socket: a path, `unix:PATH`, `tcp://HOST:PORT` or `tls://HOST:PORT`; otherwise `$NETMESH_SOCKET`,
+    /// `$RECEPTORCTL_SOCKET`, then `netmesh.sock` in the state directory.
     #[arg(long, global = true, value_name = "SOCKET")]
     pub(crate) socket: Option<String>,
     /// Print JSON instead of text.
@@ -54,18 +61,23 @@ pub(crate) struct Common {
 
 /// What receptorctl takes before the subcommand.
 ///
-/// The TLS settings are for TCP sockets: on a Unix socket they have no effect, as in receptorctl.
+/// The TLS settings are for `tls://` sockets: elsewhere they have no effect, as in receptorctl.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct Receptorctl {
-    #[arg(long, short, hide = true, value_name = "FILE")]
+    /// For a tls:// socket: a configuration with the profile that --tls-client names.
+    #[arg(long, short, value_name = "FILE")]
     config: Option<PathBuf>,
-    #[arg(long = "tls-client", hide = true, value_name = "NAME")]
+    /// For a tls:// socket: the name of a `tls-client` in --config.
+    #[arg(long = "tls-client", value_name = "NAME")]
     socket_tls_client: Option<String>,
-    #[arg(long, hide = true, value_name = "FILE")]
+    /// For a tls:// socket: the PEM file with the authorities that may have signed the daemon's certificate.
+    #[arg(long, value_name = "FILE")]
     rootcas: Option<PathBuf>,
-    #[arg(long, hide = true, value_name = "FILE")]
+    /// For a tls:// socket: the PEM file with the key of --cert.
+    #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
-    #[arg(long, hide = true, value_name = "FILE")]
+    /// For a tls:// socket: the PEM file with the certificate to show.
+    #[arg(long, value_name = "FILE")]
     cert: Option<PathBuf>,
     #[arg(long, hide = true, value_name = "BOOL")]
     insecureskipverify: Option<String>,
@@ -82,6 +94,9 @@ pub(crate) struct Receptorctl {
 pub(crate) enum Command {
     /// Run the daemon of one node.
     Node(NodeArgs),
+    /// Check or show the configuration of a node; no daemon is needed.
+    #[command(subcommand)]
+    Config(ConfigCommand),
     /// Run three nodes and a unit of work in a temporary directory.
     Demo,
     /// Show the mesh as the node sees it.
@@ -99,23 +114,12 @@ pub(crate) enum Command {
     Reload,
     /// Show the versions of this program and of the daemon.
     Version,
+    /// Make certificates for TLS, and show what they say.
+    #[command(subcommand)]
+    Cert(Cert),
     /// Submit work, follow it, end it.
     #[command(subcommand)]
     Work(Work),
-}
-
-/// `netmesh node`
-#[derive(Debug, Args)]
-pub(crate) struct NodeArgs {
-    /// The node's YAML file.
-    #[arg(long, short, value_name = "FILE")]
-    pub(crate) config: PathBuf,
-    /// How log lines look: text or json.
-    #[arg(long, value_name = "FORMAT", default_value = "text")]
-    pub(crate) log_format: LogFormat,
-    /// The least level of event that is logged, instead of the file's: error, warning, info or debug.
-    #[arg(long, value_name = "LEVEL")]
-    pub(crate) log_level: Option<LogLevel>,
 }
 
 /// `netmesh ping`

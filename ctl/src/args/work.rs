@@ -25,6 +25,8 @@ pub(crate) enum Work {
     Status(UnitsArgs),
     /// List units.
     List(ListArgs),
+    /// Take over a unit of another node that was submitted from elsewhere.
+    Adopt(AdoptArgs),
     /// End units.
     Cancel(CancelArgs),
     /// End units and remove their files.
@@ -166,6 +168,22 @@ pub(crate) struct AttachArgs {
     pub(crate) unit: String,
     #[command(flatten)]
     pub(crate) via: Via,
+}
+
+/// `netmesh work adopt`
+#[derive(Debug, Args)]
+pub(crate) struct AdoptArgs {
+    /// The unit's node.
+    #[arg(value_name = "NODE")]
+    pub(crate) on: String,
+    /// The unit, as that node calls it.
+    pub(crate) unit: String,
+    /// Sign requests for it with the daemon's key, where its work type wants that.
+    #[arg(long)]
+    pub(crate) signwork: bool,
+    /// The daemon's TLS client profile that reaches the node.
+    #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
+    pub(crate) tls_client: String,
 }
 
 /// `netmesh work cancel`

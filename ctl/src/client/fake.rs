@@ -168,7 +168,7 @@ impl Fake {
     }
 
     pub(crate) fn door(&self) -> Door {
-        Door::new(&self.directory.path().join("s"))
+        Door::new(self.directory.path().join("s").as_path())
     }
 
     /// Everything printed, after every script was played to its end.

@@ -18,11 +18,11 @@ mod traceroute;
 mod version;
 mod work;
 
-pub(crate) use address::socket_path;
+pub(crate) use address::{Socket, socket};
 pub(crate) use console::Console;
 pub(crate) use session::Door;
 
-use std::{path::Path, time::Duration};
+use std::time::Duration;
 
 use serde_json::json;
 use tokio::time::timeout;
@@ -43,12 +43,12 @@ const FAREWELL_MAX: Duration = Duration::from_secs(5);
 /// What could not be done; its text is not printed yet.
 pub(crate) async fn run(
     command: Command,
-    socket: &Path,
+    socket: &Socket,
     outer: &Receptorctl,
     console: &mut Console,
 ) -> Result<Code, Failure> {
     let interrupt = console.interrupt.clone();
-    let door = Door::new(socket);
+    let door = Door::new(socket.clone());
     let farewell = match command {
         Command::Work(Work::Attach(_)) => Duration::MAX, // an interruption is an order there, and does not end us
         Command::Work(Work::Submit(_) | Work::Results(_) | Work::Cancel(_)) | Command::Connect(_) => {
@@ -101,6 +101,8 @@ async fn dispatch(
         Command::Reload => reload::run(door, console).await,
         Command::Version => version::run(door, console).await,
         Command::Work(work) => work::run(door, work, console).await,
-        Command::Node(_) | Command::Demo => Err(Failure::usage("this is no subcommand of a client")),
+        Command::Node(_) | Command::Config(_) | Command::Demo | Command::Cert(_) => {
+            Err(Failure::usage("this is no subcommand of a client"))
+        }
     }
 }

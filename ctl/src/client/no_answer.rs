@@ -11,6 +11,8 @@ use crate::exit::Failure;
 pub(crate) enum NoAnswer {
     /// Nobody listens on the socket, or we may not speak there.
     NoDaemon { socket: PathBuf, error: io::Error },
+    /// One end of a socket with TLS does not accept the other.
+    NotTrusted { socket: PathBuf, reason: String },
     /// Somebody listens, and says nothing.
     Silent { socket: PathBuf, waited: Duration },
     /// Somebody listens, who is no control service.
@@ -72,9 +74,16 @@ impl fmt::Display for NoAnswer {
                 };
                 write!(f, "cannot connect to {}: {error}; {next}", socket.display())
             }
+            NoAnswer::NotTrusted { socket, reason } => {
+                write!(f, "no TLS with {}: {reason}", socket.display())
+            }
             NoAnswer::Silent { socket, waited } => {
                 let seconds = waited.as_secs();
-                write!(f, "no greeting from {} within {seconds} s: is it a control socket?", socket.display())
+                let next = match socket.starts_with("tcp:") {
+                    true => "if it wants TLS, write tls://HOST:PORT",
+                    false => "is it a control socket?",
+                };
+                write!(f, "no greeting from {} within {seconds} s: {next}", socket.display())
             }
             NoAnswer::NotControl { socket, line } => {
                 write!(f, "{} is no control socket: it said `{}`", socket.display(), shortened(line))

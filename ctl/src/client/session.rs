@@ -1,24 +1,27 @@
 //! One conversation with a control service: greeting, lines out, lines in, then perhaps raw bytes.
 
-use std::{
-    io,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
-use netmesh::control;
+use netmesh::{
+    control,
+    tls::{self, ClientProfile, ClientSettings},
+};
 use serde_json::{Map, Value, json};
 use tokio::{
-    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
-    net::{
-        UnixStream,
-        unix::{OwnedReadHalf, OwnedWriteHalf},
-    },
+    io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader},
+    net::{TcpStream, UnixStream},
     time::timeout,
 };
 use workunits::request::{ErrorCode, FrameKind, Offers, Refusal};
 
-use super::no_answer::NoAnswer;
+use super::{address::Socket, no_answer::NoAnswer};
+
+/// What is read of a connection, and what is written to it, whatever carries it.
+pub(crate) type Reader = Box<dyn AsyncRead + Send + Unpin>;
+pub(crate) type Writer = Box<dyn AsyncWrite + Send + Unpin>;
+
+/// How long a connection may take to be made, which on this machine it never does.
+const CONNECT_MAX: Duration = Duration::from_secs(20);
 
 /// How long a greeting may take.
 const GREETING_MAX: Duration = Duration::from_secs(10);
@@ -33,14 +36,14 @@ const BUFFER: usize = 128 << 10;
 #[derive(Clone, Debug)]
 pub(crate) struct Door {
     /// The daemon's control socket.
-    pub(crate) socket: PathBuf,
+    pub(crate) socket: Socket,
     /// The node to go on to, and the daemon's TLS client profile for it.
     pub(crate) beyond: Option<(String, String)>,
 }
 
 impl Door {
-    pub(crate) fn new(socket: &Path) -> Door {
-        Door { socket: socket.to_owned(), beyond: None }
+    pub(crate) fn new(socket: impl Into<Socket>) -> Door {
+        Door { socket: socket.into(), beyond: None }
     }
 
     /// The same door, going on to `node` when one is named.
@@ -51,14 +54,13 @@ impl Door {
 
     /// Connects, and reads the greeting of the daemon, and of the node beyond.
     pub(crate) async fn open(&self) -> Result<Session, NoAnswer> {
-        let stream = match UnixStream::connect(&self.socket).await {
-            Ok(stream) => stream,
-            Err(error) => return Err(NoAnswer::NoDaemon { socket: self.socket.clone(), error }),
+        let socket = self.socket.name();
+        let (read, write) = match timeout(CONNECT_MAX, connect(&self.socket)).await {
+            Ok(connected) => connected?,
+            Err(_) => return Err(NoAnswer::NoDaemon { socket, error: io::ErrorKind::TimedOut.into() }),
         };
-        let (read, write) = stream.into_split();
-        let socket = self.socket.clone();
-        let read = BufReader::with_capacity(BUFFER, read);
-        let mut session = Session { read, write, socket, codes: false };
+        let mut session =
+            Session { read: BufReader::with_capacity(BUFFER, read), write, socket, codes: false };
         session.greeted().await?;
         if let Some((node, tls_client)) = &self.beyond {
             session.offers().await?;
@@ -74,10 +76,35 @@ impl Door {
     }
 }
 
+async fn connect(socket: &Socket) -> Result<(Reader, Writer), NoAnswer> {
+    let gone = |error| NoAnswer::NoDaemon { socket: socket.name(), error };
+    let refused = |reason: String| NoAnswer::NotTrusted { socket: socket.name(), reason };
+    Ok(match socket {
+        Socket::Unix(path) => {
+            let (read, write) = UnixStream::connect(path).await.map_err(gone)?.into_split();
+            (Box::new(read), Box::new(write))
+        }
+        Socket::Tcp(address) => {
+            let (read, write) = TcpStream::connect(address).await.map_err(gone)?.into_split();
+            (Box::new(read), Box::new(write))
+        }
+        Socket::Tls(address, settings) => {
+            let profile = ClientProfile::load(ClientSettings::clone(settings));
+            let profile = Arc::new(profile.map_err(|error| refused(error.to_string()))?);
+            let connector = tls::connector(profile, address).await;
+            let connector = connector.map_err(|error| refused(error.to_string()))?;
+            let stream = TcpStream::connect(address).await.map_err(gone)?;
+            let (stream, _) = connector.connect(stream).await.map_err(|error| refused(error.reason))?;
+            let (read, write) = tokio::io::split(stream);
+            (Box::new(read), Box::new(write))
+        }
+    })
+}
+
 /// A conversation whose greeting has been read.
 pub(crate) struct Session {
-    read: BufReader<OwnedReadHalf>,
-    write: OwnedWriteHalf,
+    read: BufReader<Reader>,
+    write: Writer,
     socket: PathBuf,
     /// Whether the other end says why it refuses in codes, as far as it was asked.
     codes: bool,
@@ -183,7 +210,7 @@ impl Session {
     }
 
     /// Both halves, for bytes both ways at once.
-    pub(crate) fn halves(&mut self) -> (&mut BufReader<OwnedReadHalf>, &mut OwnedWriteHalf) {
+    pub(crate) fn halves(&mut self) -> (&mut BufReader<Reader>, &mut Writer) {
         (&mut self.read, &mut self.write)
     }
 
@@ -193,7 +220,11 @@ impl Session {
     }
 
     pub(crate) fn broken(&self, error: io::Error) -> NoAnswer {
-        NoAnswer::Broken { socket: self.socket.clone(), error }
+        let socket = self.socket.clone();
+        match tls::told_by_peer(&error) {
+            Some(reason) => NoAnswer::NotTrusted { socket, reason },
+            None => NoAnswer::Broken { socket, error },
+        }
     }
 
     async fn greeted(&mut self) -> Result<(), NoAnswer> {

@@ -9,12 +9,13 @@ use crate::exit::{Code, Failure};
 
 /// Shows the mesh as the node sees it.
 ///
-/// JSON: Receptor's eight members; of a node of ours also `Features`, `NetmeshVersion`, `Incarnation` and `Links`.
+/// JSON: Receptor's eight members; of a node of ours also `Features`, `NetmeshVersion`, `Incarnation`, `Links`,
+/// `Certificates`, `Liveness` and `Refused`.
 pub(super) async fn run(door: &Door, console: &mut Console) -> Result<Code, Failure> {
     let mut session = door.open().await?;
     let mut status = session.ask(r#"{"command":"status"}"#).await?;
     // Ours come only when they are named, since some clients show everything they get.
-    let more = json!({"command": "status", "requested_fields": ["Features", "NetmeshVersion", "Incarnation", "Links"]});
+    let more = json!({"command": "status", "requested_fields": ["Features", "NetmeshVersion", "Incarnation", "Links", "Certificates", "Liveness", "Refused"]});
     status.extend(session.ask(&more.to_string()).await?);
     match console.json {
         true => console.pretty(&Value::Object(status)).await?,
@@ -37,11 +38,14 @@ fn shown(status: &Map<String, Value>) -> String {
     );
     let tables = [
         table(["Connection", "Cost", "Backend", "Address", "Security"], &connections(status)),
+        table(["Neighbour", "State", "Last Heard", "Heartbeat", "Lost After"], &lives(status)),
+        table(["Refused From The Mesh", "Times"], &refused(status)),
         table(["Known Node", "Known Connections"], &known(status)),
         table(["Route", "Via"], &routes(status)),
         table(["Node", "Service", "Type", "Last Seen", "Tags"], &services(status)),
         table(["Node", "Work Types"], &work_types(status, false)),
         table(["Node", "Secure Work Types"], &work_types(status, true)),
+        table(["Certificate", "Profile", "File", "Until", "State"], &certificates(status)),
     ];
     let tables = tables.iter().filter(|table| !table.is_empty());
     std::iter::once(head).chain(tables.map(|table| format!("\n{table}"))).collect()
@@ -62,6 +66,39 @@ fn connections(status: &Map<String, Value>) -> Vec<[String; 5]> {
         [peer, cell(connection.get("Cost")), of_link("Backend"), of_link("Remote"), security.to_owned()]
     };
     list(status, "Connections").iter().map(row).collect()
+}
+
+/// One row per neighbour, also of those that were lost in silence.
+fn lives(status: &Map<String, Value>) -> Vec<[String; 5]> {
+    let seconds = |life: &Value, member: &str| match life.get(member).and_then(Value::as_u64) {
+        Some(ms) => format!("{}.{} s", ms / 1_000, ms % 1_000 / 100),
+        None => "-".to_owned(),
+    };
+    let row = |life: &Value| {
+        [
+            text(life, "NodeID").to_owned(),
+            text(life, "State").to_owned(),
+            format!("{} ago", seconds(life, "HeardMs")),
+            seconds(life, "IntervalMs"),
+            seconds(life, "SilenceMs"),
+        ]
+    };
+    list(status, "Liveness").iter().map(row).collect()
+}
+
+/// What neighbours sent that was not taken in, by kind.
+fn refused(status: &Map<String, Value>) -> Vec<[String; 2]> {
+    let counts = status.get("Refused").and_then(Value::as_object);
+    counts.into_iter().flatten().map(|(kind, count)| [kind.clone(), cell(Some(count))]).collect()
+}
+
+fn certificates(status: &Map<String, Value>) -> Vec<[String; 5]> {
+    let row = |certificate: &Value| {
+        let profile = format!("{} {}", text(certificate, "Section"), text(certificate, "Profile"));
+        let of = |member| text(certificate, member).to_owned();
+        [of("Subject"), profile, of("File"), of("NotAfter"), of("State")]
+    };
+    list(status, "Certificates").iter().map(row).collect()
 }
 
 fn known(status: &Map<String, Value>) -> Vec<[String; 2]> {
@@ -186,10 +223,16 @@ foo   signed
             "NodeID": "a", "NetmeshVersion": "0.1.0", "Version": "1.6.9",
             "Connections": [{"NodeID": "b", "Cost": 1}],
             "Links": [{"NodeID": "b", "Backend": "quic", "Remote": "127.0.0.1:1", "Insecure": true}],
+            "Liveness": [{"NodeID": "b", "HeardMs": 1250, "IntervalMs": 5000, "SilenceMs": 15000, "State": "alive"},
+                {"NodeID": "c", "HeardMs": 61000, "State": "lost"}],
+            "Refused": {"our_name": 7},
         });
         let text = shown(status.as_object().unwrap());
         assert!(text.contains("Version: 1.6.9 (netmesh 0.1.0)\n"), "{text}");
         assert!(text.contains("b           1     quic     127.0.0.1:1  insecure\n"), "{text}");
+        assert!(text.contains("b          alive  1.2 s ago   5.0 s      15.0 s\n"), "{text}");
+        assert!(text.contains("our_name               7\n"), "{text}");
+        assert!(text.contains("c          lost   61.0 s ago  -          -\n"), "{text}");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::{
     problem::Report,
-    schema::{Known, Schema},
+    schema::Schema,
     source::{Content, Mark, Node},
     value::Converted,
 };
@@ -38,6 +38,9 @@ impl Item {
                     format!("a bare value, `{}`, says nothing here; write keys (`key: value`)", scalar.text);
                 report.problem(value.mark, schema.name, text);
                 return item;
+            }
+            (Content::List(_), Some(key)) if schema.takes_list() => {
+                item.entries.push(Entry { key, mark: value.mark, value: value.clone() });
             }
             (Content::List(_), _) => {
                 report.problem(value.mark, schema.name, "is given a list; write keys (`key: value`)");
@@ -86,29 +89,23 @@ impl Item {
             return report.problem(key.mark, section, "a key must be a word; write `key: value`");
         };
         match self.schema.key(&given.to_ascii_lowercase()) {
-            Known::Yes(name) => {
+            Ok(name) => {
                 let earlier = self.entries.iter().position(|entry| entry.key == name);
                 if let Some(earlier) = earlier {
-                    let line = self.entries.remove(earlier).mark.line;
-                    let text = format!(
-                        "`{given}` was given on line {line} already; this one counts, remove the other"
-                    );
+                    let mark = self.entries.remove(earlier).mark;
+                    let text =
+                        format!("`{given}` was given on {mark} already; this one counts, remove the other");
                     report.warning(key.mark, section, text);
                 }
                 self.entries.push(Entry { key: name, mark: key.mark, value: value.clone() });
             }
-            // Nothing given is nothing asked for, so what we cannot do yet is not missed.
-            Known::Later if value.is_empty() => {}
-            Known::Later => {
-                report.problem(key.mark, section, format!("`{given}` is not supported yet; remove the key"));
-            }
-            Known::No(Some(near)) => {
+            Err(Some(near)) => {
                 report.problem(key.mark, section, format!("unknown key `{given}`; did you mean `{near}`?"));
             }
-            Known::No(None) if self.schema.keys.is_empty() => {
+            Err(None) if self.schema.keys.is_empty() => {
                 report.problem(key.mark, section, format!("unknown key `{given}`; this section takes none"));
             }
-            Known::No(None) => {
+            Err(None) => {
                 let keys = self.schema.keys.join(", ");
                 report.problem(key.mark, section, format!("unknown key `{given}`; the keys here are {keys}"));
             }

@@ -4,25 +4,25 @@ use super::{
     item::Item,
     problem::Report,
     schema::{self, Known},
-    source::{Content, Node},
+    source::{Content, Mark, Node},
 };
 
 /// The items that `sections` make, in the order of the text; what is wrong with the others goes to `report`.
 pub(super) fn items(sections: &[(Node, Node)], report: &mut Report) -> Vec<Item> {
     let mut items = Vec::new();
-    let mut seen: Vec<(String, usize)> = Vec::new();
+    let mut seen: Vec<(String, Mark)> = Vec::new();
     for (name, value) in sections {
         let Ok(given) = name.text() else {
             report.problem(name.mark, "", "a section must be named by a word; write `node:`");
             continue;
         };
         let lower = given.to_ascii_lowercase();
-        if let Some((_, line)) = seen.iter().find(|(earlier, _)| *earlier == lower) {
-            let text = format!("the section stands on line {line} already; put all of it there");
+        if let Some((_, mark)) = seen.iter().find(|(earlier, _)| *earlier == lower) {
+            let text = format!("the section stands on {mark} already; put all of it there");
             report.problem(name.mark, &given, text);
             continue;
         }
-        seen.push((lower.clone(), name.mark.line));
+        seen.push((lower.clone(), name.mark));
         match schema::section(&lower) {
             Known::Yes(schema) => match &value.content {
                 Content::List(nodes) if !schema.once => {

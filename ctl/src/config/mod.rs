@@ -1,19 +1,23 @@
-//! What the daemon runs on, read from one YAML file: a funnel.
+//! What the daemon runs on, read from YAML files and the command line: a funnel.
 //!
 //! ```text
-//! text ─► source (syntax, marks) ─► list_form │ map_form ─► Items ─► check ─► Config, or every problem at once
+//! files ─► source (syntax, marks) ─► list_form │ map_form ─┐
+//! arguments ─► cmdline_form ───────────────────────────────┴► Items ─► check ─► Config, or every problem at once
 //! ```
 //!
-//! The forms only translate: Receptor's list of entries and its `version: 2` mapping become the same [`item::Item`]s,
-//! so that keys, defaults and checks exist once. Which form a file has is seen from its shape.
+//! The forms only translate: Receptor's list of entries, its `version: 2` mapping and `--section key=value` become the
+//! same [`item::Item`]s, so that keys, defaults and checks exist once. Which form a file has is seen from its shape.
 
 mod check;
+mod cmdline_form;
 mod item;
 mod list_form;
 mod map_form;
 mod problem;
 mod schema;
+mod show;
 mod source;
+mod sources;
 mod value;
 mod yaml11;
 
@@ -21,22 +25,30 @@ mod yaml11;
 mod tests;
 
 use std::{
-    io::Read,
+    fmt,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use netmesh::{
     id::{NodeId, ServiceName},
-    logic::LinkConfig,
+    logic::{Firewall, Heartbeat, LinkConfig},
+    tls::{ClientSettings, ServerSettings},
 };
 use workunits::{
+    audit::AuditConfig,
     engine::Limits,
-    logic::{retention::Keep, sandbox::Rules},
+    logic::{grants::Grants, retention::Keep, sandbox::Rules},
     request::Stderr,
+    sign::Verification,
 };
 
-pub(crate) use problem::{Problem, Problems};
+pub(crate) use problem::{Origin, Problem, Problems};
+pub(crate) use schema::Schema;
+pub(crate) use show::Shown;
+pub(crate) use sources::Sources;
+
+use crate::certificate::Job;
 
 /// The largest configuration file that is read, in bytes.
 pub(crate) const MAX_FILE_BYTES: u64 = 4 << 20;
@@ -47,6 +59,11 @@ pub(crate) const IDLE_LIMIT: Duration = Duration::from_secs(21);
 /// How long a signed request is good for, unless `tokenexpiration` says otherwise.
 pub(crate) const TOKEN_EXPIRATION: Duration = Duration::from_secs(300);
 
+/// Every section that is read, with its keys.
+pub(crate) fn sections() -> &'static [Schema] {
+    &schema::SECTIONS
+}
+
 /// All that the daemon runs on: typed, and checked as far as a file can be without opening a socket.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Config {
@@ -56,24 +73,42 @@ pub(crate) struct Config {
     pub(crate) datadir: PathBuf,
     /// After so long without a word a link counts as dead; at least [`IDLE_LIMIT`].
     pub(crate) idle_limit: Duration,
+    /// How links show that their neighbours live, unless they say so themselves; `None` where beats are off.
+    pub(crate) heartbeat: Option<Heartbeat>,
+    /// The node stops when an older one of its name seems to be in the mesh.
+    pub(crate) stop_duplicate: bool,
+    /// Which datagrams this node lets pass.
+    pub(crate) firewall: Firewall,
     /// How many units may run at a time, how many ended ones are kept, and how full the disk may get.
     pub(crate) limits: Limits,
     /// The least level of event that is logged.
     pub(crate) log_level: LogLevel,
     /// The node is meant to stand alone, so no backend is missed.
     pub(crate) local_only: bool,
+    /// How ends that are called show and check certificates, in the order of the file; names are unique.
+    pub(crate) tls_servers: Vec<ServerSettings>,
+    /// The same for ends that call.
+    pub(crate) tls_clients: Vec<ClientSettings>,
     /// Where neighbours may dial us, in the order of the file.
     pub(crate) listeners: Vec<Listener>,
     /// The neighbours that we dial, in the order of the file.
     pub(crate) peers: Vec<Peer>,
     /// Where this node can be controlled, in the order of the file.
     pub(crate) control_services: Vec<ControlService>,
+    /// Sockets that lead to services of the mesh.
+    pub(crate) inbound: Vec<Inbound>,
+    /// Services that lead to sockets.
+    pub(crate) outbound: Vec<Outbound>,
     /// What may be run here, in the order of the file; names are unique.
     pub(crate) work_commands: Vec<WorkCommand>,
     /// How submissions are signed, if they can be.
     pub(crate) work_signing: Option<WorkSigning>,
-    /// The file with the public key (PEM, PKIX) that signed requests are verified with; it existed when read.
-    pub(crate) work_verification: Option<PathBuf>,
+    /// How signed requests are verified; the files of the keys (PEM, PKIX) existed when read.
+    pub(crate) work_verification: Option<Verification>,
+    /// Who may do what; without it, whatever Receptor lets them.
+    pub(crate) grants: Option<Grants>,
+    /// Where decisions about access are written down.
+    pub(crate) audit: AuditConfig,
     /// What looks wrong but stops nothing, sorted by position; to be logged.
     pub(crate) warnings: Vec<Problem>,
 }
@@ -129,6 +164,8 @@ pub(crate) struct Listener {
     pub(crate) bind: String,
     /// What the links cost, and who may come.
     pub(crate) link: LinkConfig,
+    /// How both ends prove who they are, if they do.
+    pub(crate) tls: Option<ServerSettings>,
 }
 
 /// A neighbour that we dial.
@@ -142,9 +179,11 @@ pub(crate) struct Peer {
     pub(crate) redial: bool,
     /// What the link costs, and who may answer.
     pub(crate) link: LinkConfig,
+    /// How both ends prove who they are, if they do.
+    pub(crate) tls: Option<ClientSettings>,
 }
 
-/// A place where this node can be controlled: a service of the mesh, a Unix socket, or both.
+/// A place where this node can be controlled: a service of the mesh, a Unix socket, a TCP port, or several of these.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ControlService {
     /// The service on the mesh; none when the file says `service: ""`.
@@ -153,6 +192,78 @@ pub(crate) struct ControlService {
     pub(crate) filename: Option<PathBuf>,
     /// The socket's mode, at most 0o777.
     pub(crate) permissions: u32,
+    /// How both ends prove who they are on the mesh, if they do.
+    pub(crate) tls: Option<ServerSettings>,
+    /// The TCP port: `host:port` as for a [`Listener`].
+    pub(crate) tcp: Option<String>,
+    /// How both ends prove who they are on the TCP port, if they do.
+    pub(crate) tcp_tls: Option<ServerSettings>,
+}
+
+/// A socket of this machine that leads to a service of the mesh.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Inbound {
+    /// Where clients come in.
+    pub(crate) door: InboundDoor,
+    /// Where clients are led: the node, or none for this one.
+    pub(crate) node: Option<NodeId>,
+    /// Its service.
+    pub(crate) service: ServiceName,
+    /// How both ends of the stream prove who they are, if they do.
+    pub(crate) tls: Option<ClientSettings>,
+}
+
+/// Where clients of a proxy come in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum InboundDoor {
+    /// A TCP port.
+    Tcp {
+        /// `host:port` as for a [`Listener`].
+        bind: String,
+        /// How clients are talked to, if not in the clear.
+        tls: Option<ServerSettings>,
+    },
+    /// A Unix socket.
+    Unix {
+        /// Where.
+        path: PathBuf,
+        /// Its mode, at most 0o777.
+        permissions: u32,
+    },
+}
+
+impl fmt::Display for InboundDoor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            InboundDoor::Tcp { bind, .. } => f.write_str(bind),
+            InboundDoor::Unix { path, .. } => path.display().fmt(f),
+        }
+    }
+}
+
+/// A service of this node that leads to a socket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Outbound {
+    /// The service.
+    pub(crate) service: ServiceName,
+    /// Where callers are led.
+    pub(crate) to: OutboundTarget,
+    /// How both ends of the stream prove who they are, if they do.
+    pub(crate) tls: Option<ServerSettings>,
+}
+
+/// Where callers of a proxy are led.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum OutboundTarget {
+    /// A TCP address.
+    Tcp {
+        /// `host:port`, looked up for each caller.
+        address: String,
+        /// How the target is talked to, if not in the clear.
+        tls: Option<ClientSettings>,
+    },
+    /// A Unix socket.
+    Unix(PathBuf),
 }
 
 /// A type of work that runs a command.
@@ -181,8 +292,10 @@ pub(crate) struct WorkCommand {
 /// How submissions to other nodes are signed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct WorkSigning {
-    /// The file with the RSA key (PEM, PKCS#1 or PKCS#8); it existed when the configuration was read.
+    /// The file with the key (PEM, PKCS#1 or PKCS#8); it existed when the configuration was read.
     pub(crate) private_key: PathBuf,
+    /// What the key is called by those who check.
+    pub(crate) key_id: Option<String>,
     /// How long a token is good for; above zero.
     pub(crate) token_expiration: Duration,
 }
@@ -198,55 +311,113 @@ pub(crate) struct LoadOptions {
     pub(crate) temp_dir: PathBuf,
 }
 
+/// All that can be said of a configuration.
+#[derive(Debug)]
+pub(crate) struct Examined {
+    /// What to run on; none when there is a problem, or when certificates are to be made and no node is to run.
+    pub(crate) config: Option<Config>,
+    /// Why not to start, sorted by position.
+    pub(crate) problems: Vec<Problem>,
+    /// What looks wrong but stops nothing, sorted by position.
+    pub(crate) warnings: Vec<Problem>,
+    /// What was given, in order.
+    items: Vec<item::Item>,
+    /// The files that were read, in order.
+    files: Vec<PathBuf>,
+}
+
 impl Config {
-    /// Reads the file at `path`, in either form, and checks it.
+    /// Reads and checks what `sources` say together. Looks at the files that they name, and at nothing else.
     ///
     /// # Errors
-    /// Every problem at once, each with its line: then nothing should be started.
-    pub(crate) fn load(path: &Path, options: &LoadOptions) -> Result<Config, Problems> {
-        let text = read(path).map_err(|text| Problems::of_file(path, text))?;
-        Config::parse(&text, path, options)
+    /// Every problem at once, each with its place: then nothing should be started.
+    pub(crate) fn load(sources: &Sources, options: &LoadOptions) -> Result<Config, Problems> {
+        let mut report = problem::Report::default();
+        let items = sources.items(&mut report);
+        Examined::conclude(items, options, report).into_config()
     }
 
-    /// Checks `text`, which came from the file `path`. Looks at the files that it names, and at nothing else.
+    /// Checks `text`, which came from the file `path`.
     ///
     /// # Errors
     /// Every problem at once, sorted by position.
-    pub(crate) fn parse(text: &str, path: &Path, options: &LoadOptions) -> Result<Config, Problems> {
-        let mut report = problem::Report::new(path);
-        let items = match source::read(text) {
-            Ok(None) => Vec::new(),
-            Ok(Some(root)) => match &root.content {
-                source::Content::List(entries) => list_form::items(entries, &mut report),
-                source::Content::Map(entries) => map_form::items(entries, &mut report),
-                source::Content::Scalar(_) if root.is_null() => Vec::new(),
-                source::Content::Scalar(_) => {
-                    let what = "the file holds a single value; write a list of sections (`- node:`) or a mapping of them (`node:`)";
-                    report.problem(root.mark, "", what);
-                    Vec::new()
-                }
-            },
-            Err(fault) => return Err(Problems::of_syntax(path, fault)),
-        };
-        check::check(&items, options, report)
+    #[cfg(test)]
+    pub(crate) fn parse(
+        text: &str,
+        path: &std::path::Path,
+        options: &LoadOptions,
+    ) -> Result<Config, Problems> {
+        let mut report = problem::Report::default();
+        let origin = report.add_file(path);
+        let items = sources::items_of_text(text, origin, &mut report);
+        Examined::conclude(items, options, report).into_config()
     }
 }
 
-fn read(path: &Path) -> Result<String, String> {
-    let failed =
-        |e: std::io::Error| format!("cannot read the configuration: {e}; name an existing, readable file");
-    let file = std::fs::File::open(path).map_err(failed)?;
-    if file.metadata().map_err(failed)?.is_dir() {
-        return Err("cannot read the configuration: this is a directory; name the file in it".to_owned());
+/// The certificates that `sources` ask to be made; `None` if they have no section of that kind, so that they should describe
+/// a node.
+///
+/// # Errors
+/// Every problem at once, each with its place: then nothing should be made.
+pub(crate) fn certificates(sources: &Sources) -> Result<Option<Vec<Job>>, Problems> {
+    let mut report = problem::Report::default();
+    let items = sources.items(&mut report);
+    if !items.iter().any(check::cert::is_one) {
+        return Ok(None); // what is wrong with a description of a node is told by whoever reads it as such
     }
-    let mut bytes = Vec::new();
-    // A pipe or a device has no length to ask for, so the bound is on what is read.
-    file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(failed)?;
-    if bytes.len() as u64 > MAX_FILE_BYTES {
-        return Err(format!("more than {MAX_FILE_BYTES} bytes; is this a configuration?"));
+    let jobs = check::cert::jobs(&items, &mut report);
+    let (problems, ..) = report.conclude();
+    if problems.is_empty() { Ok(Some(jobs)) } else { Err(Problems(problems)) }
+}
+
+/// The `tls-client` called `name` of the file `path`, whatever else the file says.
+///
+/// # Errors
+/// A text: the file cannot be read, has no such profile, or one that cannot be used.
+pub(crate) fn tls_client(path: &Path, name: &str) -> Result<ClientSettings, String> {
+    let mut report = problem::Report::default();
+    let items = Sources::file(path).items(&mut report);
+    let of_name = |item: &item::Item| {
+        item.schema.name == "tls-client"
+            && item.value("name").and_then(|value| value.text().ok()).as_deref() == Some(name)
+    };
+    let read = report.is_clean();
+    // The node whose file it is does not matter to a client: nobody's name is asked for.
+    let items: Vec<item::Item> = items.into_iter().filter(of_name).collect();
+    let found = check::tls::Profiles::read(&items, None, &mut report).clients();
+    let (problems, ..) = report.conclude();
+    match (found.into_iter().next(), problems.is_empty()) {
+        (Some(profile), _) => Ok(profile),
+        (None, true) => Err(format!("{} has no `tls-client` of the name `{name}`: add one", path.display())),
+        (None, false) if read && items.is_empty() => {
+            Err(format!("{} has no `tls-client` of the name `{name}`: add one", path.display()))
+        }
+        (None, false) => Err(Problems(problems).to_string()),
     }
-    String::from_utf8(bytes).map_err(|e| {
-        let line = 1 + e.as_bytes()[..e.utf8_error().valid_up_to()].iter().filter(|b| **b == b'\n').count();
-        format!("not UTF-8 text (line {line}); save the file as UTF-8")
-    })
+}
+
+impl Examined {
+    /// Reads and checks what `sources` say together.
+    pub(crate) fn of(sources: &Sources, options: &LoadOptions) -> Examined {
+        let mut report = problem::Report::default();
+        let items = sources.items(&mut report);
+        if items.iter().any(check::cert::is_one) {
+            check::cert::jobs(&items, &mut report);
+            let (problems, warnings, files) = report.conclude();
+            return Examined { config: None, problems, warnings, items, files };
+        }
+        Examined::conclude(items, options, report)
+    }
+
+    fn conclude(items: Vec<item::Item>, options: &LoadOptions, mut report: problem::Report) -> Examined {
+        let config = check::check(&items, options, &mut report);
+        let (problems, warnings, files) = report.conclude();
+        let config = config.filter(|_| problems.is_empty());
+        let config = config.map(|config| Config { warnings: warnings.clone(), ..config });
+        Examined { config, problems, warnings, items, files }
+    }
+
+    fn into_config(self) -> Result<Config, Problems> {
+        self.config.ok_or(Problems(self.problems))
+    }
 }

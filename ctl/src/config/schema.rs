@@ -2,19 +2,17 @@
 
 /// A section, and what may stand in it.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Schema {
+pub(crate) struct Schema {
     /// Its name in the list form. The mapping form says it in the plural, unless `once`.
-    pub(super) name: &'static str,
+    pub(crate) name: &'static str,
     /// A file has it at most once.
-    pub(super) once: bool,
+    pub(crate) once: bool,
     /// The key that a bare value is for.
-    pub(super) bare: Option<&'static str>,
+    pub(crate) bare: Option<&'static str>,
     /// The keys that it cannot do without; among `keys`.
-    pub(super) required: &'static [&'static str],
+    pub(crate) required: &'static [&'static str],
     /// The keys that it takes.
-    pub(super) keys: &'static [&'static str],
-    /// Keys that Receptor has here and this version does not.
-    pub(super) later: &'static [&'static str],
+    pub(crate) keys: &'static [&'static str],
 }
 
 const LISTENER: Schema = Schema {
@@ -22,8 +20,17 @@ const LISTENER: Schema = Schema {
     once: false,
     bare: Some("port"),
     required: &["port"],
-    keys: &["port", "bindaddr", "cost", "nodecost", "allowedpeers"],
-    later: &["tls"],
+    keys: &[
+        "port",
+        "bindaddr",
+        "cost",
+        "nodecost",
+        "allowedpeers",
+        "heartbeat",
+        "heartbeatmissed",
+        "heartbeatheard",
+        "tls",
+    ],
 };
 
 const PEER: Schema = Schema {
@@ -31,14 +38,22 @@ const PEER: Schema = Schema {
     once: false,
     bare: Some("address"),
     required: &["address"],
-    keys: &["address", "redial", "cost", "allowedpeers"],
-    later: &["tls"],
+    keys: &[
+        "address",
+        "redial",
+        "cost",
+        "allowedpeers",
+        "heartbeat",
+        "heartbeatmissed",
+        "heartbeatheard",
+        "tls",
+    ],
 };
 
-const PLAIN: Schema = Schema { name: "", once: true, bare: None, required: &[], keys: &[], later: &[] };
+const PLAIN: Schema = Schema { name: "", once: true, bare: None, required: &[], keys: &[] };
 
 /// Every section that is read.
-pub(super) static SECTIONS: [Schema; 12] = [
+pub(super) static SECTIONS: [Schema; 23] = [
     Schema {
         name: "node",
         bare: Some("id"),
@@ -46,7 +61,13 @@ pub(super) static SECTIONS: [Schema; 12] = [
             "id",
             "datadir",
             "maxidleconnectiontimeout",
+            "heartbeat",
+            "heartbeatmissed",
+            "heartbeatheard",
+            "stopduplicate",
+            "firewallrules",
             "maxrunning",
+            "maxunits",
             "keepage",
             "keepcount",
             "keepbytes",
@@ -56,12 +77,45 @@ pub(super) static SECTIONS: [Schema; 12] = [
             "receptorkubeclientsetburst",
             "receptorkubeclientsetratelimiter",
         ],
-        later: &["firewallrules"],
         ..PLAIN
     },
     Schema { name: "local-only", bare: Some("local"), keys: &["local"], ..PLAIN },
     Schema { name: "log-level", bare: Some("level"), keys: &["level"], ..PLAIN },
     Schema { name: "trace", ..PLAIN },
+    Schema {
+        name: "tls-server",
+        once: false,
+        required: &["cert", "key", "name"],
+        keys: &[
+            "name",
+            "cert",
+            "key",
+            "requireclientcert",
+            "clientcas",
+            "pinnedclientcert",
+            "requirenodeid",
+            "skipreceptornamescheck",
+            "mintls13",
+        ],
+        ..PLAIN
+    },
+    Schema {
+        name: "tls-client",
+        once: false,
+        required: &["name"],
+        keys: &[
+            "name",
+            "cert",
+            "key",
+            "rootcas",
+            "insecureskipverify",
+            "pinnedservercert",
+            "requirenodeid",
+            "skipreceptornamescheck",
+            "mintls13",
+        ],
+        ..PLAIN
+    },
     Schema { name: "tcp-listener", ..LISTENER },
     Schema { name: "quic-listener", ..LISTENER },
     Schema { name: "tcp-peer", ..PEER },
@@ -69,8 +123,35 @@ pub(super) static SECTIONS: [Schema; 12] = [
     Schema {
         name: "control-service",
         once: false,
-        keys: &["service", "filename", "permissions"],
-        later: &["tls", "tcplisten", "tcptls"],
+        keys: &["service", "filename", "permissions", "tls", "tcplisten", "tcptls"],
+        ..PLAIN
+    },
+    Schema {
+        name: "tcp-server",
+        once: false,
+        required: &["port", "remotenode", "remoteservice"],
+        keys: &["port", "bindaddr", "remotenode", "remoteservice", "tlsserver", "tlsclient"],
+        ..PLAIN
+    },
+    Schema {
+        name: "tcp-client",
+        once: false,
+        required: &["address", "service"],
+        keys: &["service", "address", "tlsserver", "tlsclient"],
+        ..PLAIN
+    },
+    Schema {
+        name: "unix-socket-server",
+        once: false,
+        required: &["filename", "remotenode", "remoteservice"],
+        keys: &["filename", "permissions", "remotenode", "remoteservice", "tls"],
+        ..PLAIN
+    },
+    Schema {
+        name: "unix-socket-client",
+        once: false,
+        required: &["filename", "service"],
+        keys: &["service", "filename", "tls"],
         ..PLAIN
     },
     Schema {
@@ -109,48 +190,70 @@ pub(super) static SECTIONS: [Schema; 12] = [
         name: "work-signing",
         bare: Some("privatekey"),
         required: &["privatekey"],
-        keys: &["privatekey", "tokenexpiration"],
+        keys: &["privatekey", "tokenexpiration", "keyid"],
         ..PLAIN
     },
     Schema {
         name: "work-verification",
         bare: Some("publickey"),
-        required: &["publickey"],
-        keys: &["publickey"],
+        keys: &["publickey", "publickeys", "accept"],
+        ..PLAIN
+    },
+    Schema { name: "grants", bare: Some("rules"), keys: &["rules"], ..PLAIN },
+    Schema { name: "audit", bare: Some("file"), keys: &["file", "maxsize", "keep", "log"], ..PLAIN },
+    Schema {
+        name: "cert-init",
+        once: false,
+        required: &["commonname", "outcert", "outkey"],
+        keys: &["commonname", "bits", "notbefore", "notafter", "outcert", "outkey"],
+        ..PLAIN
+    },
+    Schema {
+        name: "cert-makereq",
+        once: false,
+        required: &["commonname", "outreq"],
+        keys: &["commonname", "bits", "dnsname", "ipaddress", "nodeid", "outreq", "inkey", "outkey"],
+        ..PLAIN
+    },
+    Schema {
+        name: "cert-signreq",
+        once: false,
+        required: &["cacert", "cakey", "outcert", "req"],
+        keys: &["req", "cacert", "cakey", "notbefore", "notafter", "outcert", "verify"],
         ..PLAIN
     },
 ];
 
 /// Sections that Receptor has and this version does not, in the singular.
-pub(super) const LATER: [&str; 21] = [
-    "tls-server",
-    "tls-client",
+pub(super) const LATER: [&str; 12] = [
     "udp-listener",
     "udp-peer",
     "ws-listener",
     "ws-peer",
-    "tcp-server",
-    "tcp-client",
     "udp-server",
     "udp-client",
-    "unix-socket-server",
-    "unix-socket-client",
     "ip-router",
     "iprouter",
     "command-service",
     "work-kubernetes",
     "work-python",
-    "cert-init",
-    "cert-makereq",
-    "cert-signreq",
     "pyroscope-client",
 ];
 
-/// What is known of a name.
+/// Keys that hold a list of texts: on the command line each further value is one more, and none replaces another.
+const LISTS: [&str; 6] =
+    ["allowedpeers", "pinnedclientcert", "pinnedservercert", "dnsname", "ipaddress", "nodeid"];
+
+/// True for a key, in any case, that holds a list of texts.
+pub(super) fn is_list(key: &str) -> bool {
+    LISTS.iter().any(|list| list.eq_ignore_ascii_case(key))
+}
+
+/// What is known of a section's name.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Known<T> {
+pub(super) enum Known {
     /// It is read.
-    Yes(T),
+    Yes(&'static Schema),
     /// Receptor has it, this version does not.
     Later,
     /// Nobody has it; the nearest name that is read, if one is near.
@@ -158,7 +261,7 @@ pub(super) enum Known<T> {
 }
 
 /// The section that `name` stands for: lower case, in the singular or plural.
-pub(super) fn section(name: &str) -> Known<&'static Schema> {
+pub(super) fn section(name: &str) -> Known {
     let is = |candidate: &str| name == candidate || name.strip_suffix('s') == Some(candidate);
     if let Some(schema) = SECTIONS.iter().find(|schema| is(schema.name)) {
         return Known::Yes(schema);
@@ -170,15 +273,15 @@ pub(super) fn section(name: &str) -> Known<&'static Schema> {
 }
 
 impl Schema {
-    /// The key of this section that `name` stands for, in lower case.
-    pub(super) fn key(&self, name: &str) -> Known<&'static str> {
-        if let Some(key) = self.keys.iter().find(|key| **key == name) {
-            return Known::Yes(key);
-        }
-        if self.later.contains(&name) {
-            return Known::Later;
-        }
-        Known::No(nearest(name, self.keys.iter().copied()))
+    /// Whether its bare value is a list.
+    pub(super) fn takes_list(&self) -> bool {
+        self.name == "grants"
+    }
+
+    /// The key of this section that `name` stands for, in lower case; or the nearest one, if one is near.
+    pub(super) fn key(&self, name: &str) -> Result<&'static str, Option<&'static str>> {
+        let key = self.keys.iter().find(|key| **key == name).copied();
+        key.ok_or_else(|| nearest(name, self.keys.iter().copied()))
     }
 }
 
@@ -232,17 +335,15 @@ mod tests {
         }
         assert_eq!(section("banana"), Known::No(None));
         let Known::Yes(work) = section("work-commands") else { panic!() };
-        assert_eq!(work.key("allow-runtime-params"), Known::No(Some("allowruntimeparams")));
+        assert_eq!(work.key("allow-runtime-params"), Err(Some("allowruntimeparams")));
         assert_eq!(section(&"x".repeat(1_000_000)), Known::No(None));
     }
 
     #[test]
     fn what_receptor_has_and_we_do_not_is_known() {
-        for later in ["tls-servers", "ws-peer", "iprouters", "ip-routers", "work-kubernetes", "cert-init"] {
+        for later in ["udp-peers", "ws-peer", "iprouters", "ip-routers", "work-kubernetes"] {
             assert_eq!(section(later), Known::Later, "{later}");
         }
-        let Known::Yes(listener) = section("tcp-listeners") else { panic!() };
-        assert_eq!(listener.key("tls"), Known::Later);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! event parser, because only that tells lines, and whether a scalar was quoted: what a plain scalar means is decided
 //! later, by the rules of YAML 1.1. Aliases and merge keys (`<<`) are resolved here; the forms never see them.
 
-use std::{collections::BTreeMap, mem};
+use std::{collections::BTreeMap, fmt, mem};
 
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle};
 use serde::{Deserialize as _, de::IgnoredAny};
@@ -15,16 +15,37 @@ const MAX_DEPTH: usize = 64;
 /// How many nodes there may be once aliases are replaced by what they stand for.
 const MAX_NODES: usize = 200_000;
 
-/// A place in the file: line and column, both from 1.
+/// A place in the configuration. Prints as `line 3`, which is in the first file, `line 3 of file 2`, or `argument 3`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Mark {
+    /// Which file, from 1; 0 is the command line.
+    pub(super) origin: usize,
+    /// From 1: the line, or the argument.
     pub(super) line: usize,
+    /// From 1; always 1 on the command line.
     pub(super) column: usize,
+}
+
+impl Mark {
+    /// The argument at `position`, counted from 1, the program's name not counted.
+    pub(super) fn of_argument(position: usize) -> Mark {
+        Mark { origin: 0, line: position, column: 1 }
+    }
 }
 
 impl From<Marker> for Mark {
     fn from(marker: Marker) -> Mark {
-        Mark { line: marker.line(), column: marker.col() + 1 }
+        Mark { origin: 1, line: marker.line(), column: marker.col() + 1 }
+    }
+}
+
+impl fmt::Display for Mark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.origin {
+            0 => write!(f, "argument {}", self.line),
+            1 => write!(f, "line {}", self.line),
+            file => write!(f, "line {} of file {file}", self.line),
+        }
     }
 }
 
@@ -65,7 +86,7 @@ pub(super) fn read(text: &str) -> Result<Option<Node>, Fault> {
     if let Some(document) = serde_yaml::Deserializer::from_str(text).next()
         && let Err(error) = IgnoredAny::deserialize(document)
     {
-        let mark = error.location().map(|at| Mark { line: at.line(), column: at.column() });
+        let mark = error.location().map(|at| Mark { origin: 1, line: at.line(), column: at.column() });
         // An empty stream has no value to ignore, which is no fault of it.
         if mark.is_some() {
             return Err(Fault {
@@ -221,11 +242,36 @@ fn fault(mark: Mark, text: &str) -> Fault {
 }
 
 impl Node {
+    /// The same tree, as part of file `origin`.
+    pub(super) fn of_file(mut self, origin: usize) -> Node {
+        self.change_marks(&|mark| mark.origin = origin);
+        self
+    }
+
+    /// The same tree, all of it at one place: it was a text there.
+    pub(super) fn at(mut self, place: Mark) -> Node {
+        self.change_marks(&|mark| *mark = place);
+        self
+    }
+
+    // The depth of a tree has a bound.
+    fn change_marks(&mut self, change: &impl Fn(&mut Mark)) {
+        change(&mut self.mark);
+        match &mut self.content {
+            Content::Scalar(_) => {}
+            Content::List(nodes) => nodes.iter_mut().for_each(|node| node.change_marks(change)),
+            Content::Map(entries) => entries.iter_mut().for_each(|(key, value)| {
+                key.change_marks(change);
+                value.change_marks(change);
+            }),
+        }
+    }
+
     fn is_merge(&self) -> bool {
         matches!(&self.content, Content::Scalar(scalar) if scalar.plain && scalar.text == "<<")
     }
 
-    fn same_key(&self, other: &Node) -> bool {
+    pub(super) fn same_key(&self, other: &Node) -> bool {
         match (&self.content, &other.content) {
             (Content::Scalar(one), Content::Scalar(two)) => one.text.eq_ignore_ascii_case(&two.text),
             _ => false,
@@ -254,10 +300,10 @@ mod tests {
     #[test]
     fn a_node_knows_its_line_and_column() {
         let entries = map("---\n# remark\na: 1\nb:\n  - 'x'\n");
-        assert_eq!(entries[0].0.mark, Mark { line: 3, column: 1 });
-        assert_eq!(entries[0].1.mark, Mark { line: 3, column: 4 });
+        assert_eq!(entries[0].0.mark, Mark { origin: 1, line: 3, column: 1 });
+        assert_eq!(entries[0].1.mark, Mark { origin: 1, line: 3, column: 4 });
         let Content::List(list) = &entries[1].1.content else { panic!() };
-        assert_eq!(list[0].mark, Mark { line: 5, column: 5 });
+        assert_eq!(list[0].mark, Mark { origin: 1, line: 5, column: 5 });
     }
 
     #[test]

@@ -50,9 +50,12 @@ impl Coded for DialError {
         match self {
             DialError::NoRoute { .. } => ErrorCode::NoRoute,
             DialError::ServiceUnknown { .. } => ErrorCode::UnknownService,
+            DialError::Blocked { .. } => ErrorCode::Blocked,
             DialError::Secure { .. } => ErrorCode::SecureService,
             DialError::TimedOut { .. } => ErrorCode::Timeout,
-            DialError::Refused { .. } | DialError::Local { .. } => ErrorCode::ConnectFailed,
+            DialError::Refused { .. } | DialError::Tls { .. } | DialError::Local { .. } => {
+                ErrorCode::ConnectFailed
+            }
         }
     }
 }

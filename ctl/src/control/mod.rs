@@ -2,15 +2,16 @@
 //!
 //! ```text
 //! socket.rs ─► server.rs ─► session.rs ─► command/   ping traceroute status connect reload work
-//! a Unix socket   a task per     greet, read   a file each, parse to reply
-//! or a mesh       conversation   a line, run
-//! service                        it, answer
+//! a Unix socket,  a task per     greet, read   a file each, parse to reply
+//! a TCP port or   conversation   a line, run
+//! a mesh service                 it, answer
 //! ```
 //! The language is Receptor's (`netmesh::control`); what each conversation may know of its connection is in `peer.rs`.
 
 mod code;
 mod command;
 mod peer;
+mod port;
 mod server;
 mod session;
 mod socket;
@@ -18,7 +19,10 @@ mod socket;
 use netmesh::node::Node;
 use workunits::engine::Engine;
 
+use crate::daemon::TlsProfiles;
+
 pub(crate) use command::reload::{ReloadFailed, ReloadRequest, Reloads};
+pub(crate) use port::ControlPort;
 pub(crate) use server::Server;
 pub(crate) use socket::ControlSocket;
 
@@ -33,4 +37,6 @@ pub(crate) struct Context {
     pub(crate) reloads: Reloads,
     /// This start of the daemon, 32 hex digits.
     pub(crate) incarnation: String,
+    /// How the ends of links and streams prove who they are.
+    pub(crate) tls: TlsProfiles,
 }

@@ -2,21 +2,29 @@
 //!
 //! A session reads and writes. Two questions more decide whether work may start, and when to stop streaming: has the
 //! peer only finished sending, or has it gone? A Unix socket tells the two apart; a stream of the mesh ends cleanly
-//! or with an error, so that its end of input is always meant.
+//! or with an error, so that its end of input is always meant. On TCP one who has gone looks like one who has finished
+//! sending, until something is sent to them.
 
 use std::{
     future::{Future, poll_fn},
     io,
-    os::fd::AsFd,
+    net::IpAddr,
+    os::fd::{AsFd, OwnedFd},
     pin::Pin,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
-use netmesh::{control::LineBuffer, stream::Stream};
+use netmesh::{
+    control::LineBuffer,
+    stream::Stream,
+    tls::{self, PeerCertificate},
+};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tokio::{
-    io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
-    net::UnixStream,
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, Interest, ReadBuf},
+    net::{TcpStream, UnixStream},
+    time::timeout,
 };
 use workunits::engine::{Caller, Way};
 
@@ -36,6 +44,11 @@ pub(crate) trait Wire: AsyncRead + AsyncWrite + Unpin + Send + 'static {
     /// For times in which nobody reads; input that arrives meanwhile is kept in `input`.
     fn poll_gone(&mut self, cx: &mut Context<'_>, input: &mut LineBuffer) -> Poll<()>;
 
+    /// What is still to be done, once all is said and our direction is shut down, so that it is heard.
+    fn farewell(&mut self) -> impl Future<Output = ()> + Send {
+        std::future::ready(())
+    }
+
     /// Resolves when the peer is gone, see [`Wire::poll_gone`]. Dropping the future loses nothing.
     fn gone(&mut self, input: &mut LineBuffer) -> impl Future<Output = ()> + Send {
         poll_fn(move |cx| self.poll_gone(cx, input))
@@ -47,7 +60,7 @@ pub(crate) trait Wire: AsyncRead + AsyncWrite + Unpin + Send + 'static {
 pub(crate) struct UnixWire {
     stream: UnixStream,
     caller: Caller,
-    /// A second descriptor, whose readiness is spent on waiting for the hang-up alone; made when first needed.
+    /// Made when first needed.
     watched: Option<UnixStream>,
 }
 
@@ -55,15 +68,7 @@ impl UnixWire {
     /// Asks the kernel who the client is.
     pub(crate) fn new(stream: UnixStream) -> io::Result<UnixWire> {
         let principal = format!("uid:{}", stream.peer_cred()?.uid());
-        Ok(UnixWire { stream, caller: Caller { way: Way::UnixSocket, principal }, watched: None })
-    }
-
-    fn watch(&mut self) -> io::Result<&UnixStream> {
-        if self.watched.is_none() {
-            let descriptor = self.stream.as_fd().try_clone_to_owned()?;
-            self.watched = Some(UnixStream::from_std(descriptor.into())?);
-        }
-        self.watched.as_ref().ok_or_else(|| io::Error::other("no descriptor"))
+        Ok(UnixWire { stream, caller: Caller::new(Way::UnixSocket, principal), watched: None })
     }
 }
 
@@ -77,20 +82,156 @@ impl Wire for UnixWire {
     }
 
     fn poll_gone(&mut self, cx: &mut Context<'_>, _input: &mut LineBuffer) -> Poll<()> {
-        let Ok(watched) = self.watch() else {
-            return Poll::Pending; // out of descriptors: the next write will tell
-        };
-        // A hang-up makes a socket writable. So do other things: those are looked at once, and then forgotten.
-        while ready!(watched.poll_write_ready(cx)).is_ok() && !is_hung_up(watched) {
-            let spent = || io::Result::<()>::Err(io::ErrorKind::WouldBlock.into());
-            drop(watched.try_io(Interest::WRITABLE, spent)); // always “would block”: that is what forgets
-        }
-        Poll::Ready(())
+        poll_hang_up(&mut self.watched, &self.stream, cx)
     }
 }
 
+/// A client who came by TCP, whom nobody knows.
+#[derive(Debug)]
+pub(crate) struct TcpWire {
+    stream: TcpStream,
+    caller: Caller,
+    /// Made when first needed.
+    watched: Option<TcpStream>,
+}
+
+impl TcpWire {
+    /// How long a client may take to close its side after we have closed ours.
+    const FAREWELL_LIMIT: Duration = Duration::from_secs(1);
+
+    /// All that is known of the client is its address.
+    pub(crate) fn new(stream: TcpStream, address: IpAddr) -> TcpWire {
+        let caller = Caller::new(Way::Tcp, format!("tcp:{address}"));
+        TcpWire { stream, caller, watched: None }
+    }
+}
+
+impl Wire for TcpWire {
+    fn caller(&self) -> &Caller {
+        &self.caller
+    }
+
+    fn is_gone(&self) -> bool {
+        is_hung_up(&self.stream)
+    }
+
+    fn poll_gone(&mut self, cx: &mut Context<'_>, _input: &mut LineBuffer) -> Poll<()> {
+        poll_hang_up(&mut self.watched, &self.stream, cx)
+    }
+
+    async fn farewell(&mut self) {
+        // A socket that is closed with input unread is reset, and then our last words may be lost.
+        let mut rest = vec![0; 16 << 10];
+        let read_on = async { while self.stream.read(&mut rest).await.is_ok_and(|read| read > 0) {} };
+        let _ = timeout(Self::FAREWELL_LIMIT, read_on).await; // who goes on talking was told
+    }
+}
+
+/// A client who came by TCP and TLS, and perhaps showed a certificate.
+#[derive(Debug)]
+pub(crate) struct TlsWire {
+    stream: tls::Called<TcpStream>,
+    caller: Caller,
+    /// Made when first needed.
+    watched: Option<TcpStream>,
+}
+
+impl TlsWire {
+    /// Whoever showed a certificate that was accepted is known by it, others by their address.
+    pub(crate) fn new(
+        stream: tls::Called<TcpStream>,
+        address: IpAddr,
+        certificate: Option<&PeerCertificate>,
+    ) -> TlsWire {
+        let certificate = certificate.map(|certificate| format!("cert:{}", certificate.name()));
+        let principal = certificate.clone().unwrap_or_else(|| format!("tcp:{address}"));
+        let caller = Caller { certificate, ..Caller::new(Way::Tls, principal) };
+        TlsWire { stream, caller, watched: None }
+    }
+}
+
+impl Wire for TlsWire {
+    fn caller(&self) -> &Caller {
+        &self.caller
+    }
+
+    fn is_gone(&self) -> bool {
+        is_hung_up(self.stream.get_ref().0)
+    }
+
+    fn poll_gone(&mut self, cx: &mut Context<'_>, _input: &mut LineBuffer) -> Poll<()> {
+        poll_hang_up(&mut self.watched, self.stream.get_ref().0, cx)
+    }
+
+    async fn farewell(&mut self) {
+        let mut rest = vec![0; 16 << 10];
+        let read_on = async { while self.read(&mut rest).await.is_ok_and(|read| read > 0) {} };
+        let _ = timeout(TcpWire::FAREWELL_LIMIT, read_on).await; // as on a port without TLS
+    }
+}
+
+impl AsyncRead for TlsWire {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match ready!(Pin::new(&mut self.stream).poll_read(cx, buf)) {
+            // Receptor's client finishes sending without a word of TLS, and a Go node takes that for the end. It may also
+            // have been killed, as on a port without TLS: whoever wants to be sure declares the length of a payload.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Poll::Ready(Ok(())),
+            read => Poll::Ready(read),
+        }
+    }
+}
+
+/// A socket of either kind.
+trait Socket: AsFd + Sized {
+    /// The same connection by another descriptor.
+    fn another(descriptor: OwnedFd) -> io::Result<Self>;
+    fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+    /// Takes the last answer for spent.
+    fn forget_writable(&self);
+}
+
+macro_rules! is_a_socket {
+    ($stream:ty) => {
+        impl Socket for $stream {
+            fn another(descriptor: OwnedFd) -> io::Result<Self> {
+                <$stream>::from_std(descriptor.into())
+            }
+            fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+                self.poll_write_ready(cx)
+            }
+            fn forget_writable(&self) {
+                let spent = || io::Result::<()>::Err(io::ErrorKind::WouldBlock.into());
+                drop(self.try_io(Interest::WRITABLE, spent)); // always “would block”: that is what forgets
+            }
+        }
+    };
+}
+
+is_a_socket!(UnixStream);
+is_a_socket!(TcpStream);
+
+/// Ready when `stream` is closed in both directions. `watched` is a second descriptor of it, whose readiness is spent on
+/// this alone.
+fn poll_hang_up<S: Socket>(watched: &mut Option<S>, stream: &S, cx: &mut Context<'_>) -> Poll<()> {
+    if watched.is_none() {
+        *watched = stream.as_fd().try_clone_to_owned().and_then(S::another).ok();
+    }
+    let Some(watched) = watched else {
+        return Poll::Pending; // out of descriptors: the next write will tell
+    };
+    // A hang-up makes a socket writable. So do other things: those are looked at once, and then forgotten.
+    while ready!(watched.poll_writable(cx)).is_ok() && !is_hung_up(watched) {
+        watched.forget_writable();
+    }
+    Poll::Ready(())
+}
+
 /// Both directions are closed, not only that towards us.
-fn is_hung_up(stream: &UnixStream) -> bool {
+fn is_hung_up(stream: &impl AsFd) -> bool {
     let mut asked = [PollFd::new(stream.as_fd(), PollFlags::empty())];
     let closed = PollFlags::POLLHUP | PollFlags::POLLERR;
     poll(&mut asked, PollTimeout::ZERO).is_ok()
@@ -106,10 +247,12 @@ pub(crate) struct MeshWire {
 }
 
 impl MeshWire {
-    /// Takes the node's name from the stream.
+    /// Takes the node's name from the stream. Only a certificate proves it.
     pub(crate) fn new(stream: Stream) -> MeshWire {
-        let principal = format!("node:{}", stream.peer().node);
-        MeshWire { stream, caller: Caller { way: Way::Mesh, principal }, ended: false }
+        let mut caller = Caller::new(Way::Mesh, format!("node:{}", stream.peer().node));
+        // The handshake has seen to it that it names this node, whichever it names first.
+        caller.certificate = stream.certificate().map(|_| format!("cert:{}", stream.peer().node));
+        MeshWire { stream, caller, ended: false }
     }
 }
 
@@ -136,8 +279,8 @@ impl Wire for MeshWire {
     }
 }
 
-/// Both are read and written through their stream.
-macro_rules! reads_and_writes {
+/// What comes is read from the stream.
+macro_rules! reads {
     ($wire:ty) => {
         impl AsyncRead for $wire {
             fn poll_read(
@@ -148,7 +291,12 @@ macro_rules! reads_and_writes {
                 Pin::new(&mut self.stream).poll_read(cx, buf)
             }
         }
+    };
+}
 
+/// What goes is written to the stream.
+macro_rules! writes {
+    ($wire:ty) => {
         impl AsyncWrite for $wire {
             fn poll_write(
                 mut self: Pin<&mut Self>,
@@ -169,12 +317,17 @@ macro_rules! reads_and_writes {
     };
 }
 
-reads_and_writes!(UnixWire);
-reads_and_writes!(MeshWire);
+reads!(UnixWire);
+reads!(TcpWire);
+reads!(MeshWire);
+writes!(UnixWire);
+writes!(TcpWire);
+writes!(TlsWire);
+writes!(MeshWire);
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::io::AsyncWriteExt;
 
     use super::*;
 
@@ -223,6 +376,53 @@ mod tests {
         assert!(polled);
         drop(client);
         waiting.await;
+    }
+
+    async fn tcp_pair() -> (TcpStream, TcpWire) {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap());
+        let (client, server) = tokio::join!(client, listener.accept());
+        let (stream, address) = server.unwrap();
+        (client.unwrap(), TcpWire::new(stream, address.ip()))
+    }
+
+    #[tokio::test]
+    async fn a_client_on_tcp_that_only_finished_sending_is_not_gone() {
+        let (mut client, mut wire) = tcp_pair().await;
+        client.shutdown().await.unwrap();
+        assert_eq!(wire.read(&mut [0; 8]).await.unwrap(), 0);
+        assert!(!wire.is_gone());
+        assert_eq!(wire.caller(), &Caller::new(Way::Tcp, "tcp:127.0.0.1"));
+    }
+
+    #[tokio::test]
+    async fn a_client_on_tcp_that_broke_off_is_gone() {
+        let (client, mut wire) = tcp_pair().await;
+        // Closed with bytes unread it is reset.
+        wire.write_all(b"x").await.unwrap();
+        client.readable().await.unwrap();
+        drop(client);
+        wire.gone(&mut LineBuffer::default()).await;
+        assert!(wire.is_gone());
+    }
+
+    #[tokio::test]
+    async fn the_last_words_to_a_client_on_tcp_arrive_though_it_went_on_talking() {
+        let (mut client, mut wire) = tcp_pair().await;
+        client.write_all(&vec![b'x'; 100_000]).await.unwrap();
+        let speak = async {
+            wire.write_all(b"no").await.unwrap();
+            wire.shutdown().await.unwrap();
+            wire.farewell().await;
+            drop(wire);
+        };
+        let hear = async {
+            let mut heard = Vec::new();
+            client.read_to_end(&mut heard).await.unwrap();
+            drop(client);
+            heard
+        };
+        assert_eq!(tokio::join!(speak, hear).1, b"no");
     }
 
     #[tokio::test]

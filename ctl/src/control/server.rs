@@ -1,16 +1,23 @@
-//! Accepts conversations on a Unix socket and on a service of the mesh, a task for each, and ends them all.
+//! Accepts conversations on a Unix socket, a TCP port and a service of the mesh, a task for each, and ends them all.
 //!
-//! An idle conversation costs a task and a descriptor; there may be [`UNIX_SESSIONS`] on a socket, [`MESH_SESSIONS`]
-//! on a service and [`PEER_SESSIONS`] of one node, so that no node can keep the others out.
+//! An idle conversation costs a task and a descriptor; there may be [`UNIX_SESSIONS`] on a socket or port,
+//! [`ADDRESS_SESSIONS`] of one address, [`MESH_SESSIONS`] on a service and [`PEER_SESSIONS`] of one node, so that nobody
+//! can keep the others out.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    io,
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use netmesh::{
     id::{NodeId, ServiceName},
     stream::StreamListener,
+    tls::{self, NotAccepted, Refused},
 };
 use tokio::{
-    net::UnixStream,
+    net::{TcpStream, UnixStream},
     sync::watch,
     task::JoinSet,
     time::{sleep, timeout},
@@ -18,17 +25,21 @@ use tokio::{
 use tracing::{info, warn};
 
 use super::{
-    Context, ControlSocket,
-    peer::{MeshWire, UnixWire},
+    Context, ControlPort, ControlSocket,
+    peer::{MeshWire, TcpWire, TlsWire, UnixWire},
     session::{LongLines, converse},
 };
 
-/// Conversations on one Unix socket at a time.
+/// Conversations on one Unix socket, or one TCP port, at a time.
 const UNIX_SESSIONS: usize = 1_024;
+/// Conversations of one address on one TCP port at a time.
+const ADDRESS_SESSIONS: usize = 256;
 /// Conversations on one service of the mesh at a time.
 const MESH_SESSIONS: usize = 4_096;
 /// Conversations of one node on one service at a time: four for each of 256 units that it follows here.
 const PEER_SESSIONS: usize = 1_024;
+/// How long the TLS handshake of a caller on a TCP port may take. Receptor's.
+const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
 /// How long accepting rests after the system could not give a connection, which is when descriptors run out:
 /// nothing tells when there are some again.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
@@ -52,6 +63,12 @@ impl Server {
     pub(crate) fn serve_socket(&mut self, socket: ControlSocket) {
         info!(socket = %socket.path().display(), "control service listens");
         self.listeners.spawn(accept_clients(socket, self.context.clone(), self.stop.subscribe()));
+    }
+
+    /// Serves everyone who reaches `port`.
+    pub(crate) fn serve_port(&mut self, port: ControlPort) {
+        info!(address = %port.address(), tls = port.profile(), "control service listens on TCP");
+        self.listeners.spawn(accept_callers(port, self.context.clone(), self.stop.subscribe()));
     }
 
     /// Serves every node that dials `listener`.
@@ -113,6 +130,105 @@ fn turn_away(stream: &UnixStream) {
     drop(stream.try_write(netmesh::control::failure(&why).as_bytes())); // a client that left needs no answer
 }
 
+async fn accept_callers(port: ControlPort, context: Context, mut stop: watch::Receiver<bool>) {
+    let long_lines = LongLines::new();
+    let mut sessions = JoinSet::new();
+    let mut open: BTreeMap<IpAddr, usize> = BTreeMap::new();
+    // Said once each time that it happens, not for each client that is turned away.
+    let mut full = false;
+    loop {
+        let accepted: io::Result<(TcpStream, IpAddr)> = tokio::select! {
+            biased;
+            _ = stop.wait_for(|stopping| *stopping) => break,
+            Some(ended) = sessions.join_next() => {
+                if let Ok(from) = ended {
+                    leave(&mut open, &from);
+                }
+                continue;
+            }
+            accepted = port.accept() => accepted,
+        };
+        let (stream, from) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                warn!(address = %port.address(), %error, "cannot accept a control session");
+                tokio::select! {
+                    _ = stop.wait_for(|stopping| *stopping) => break,
+                    () = sleep(ACCEPT_REST) => {}
+                }
+                continue;
+            }
+        };
+        let of_address = open.get(&from).copied().unwrap_or(0);
+        if of_address >= ADDRESS_SESSIONS || sessions.len() >= UNIX_SESSIONS {
+            if !full {
+                warn!(address = %port.address(), %from, of_address, all = sessions.len(), "no more control sessions: further clients are turned away");
+            }
+            full = true;
+            let why = format!("{} control sessions are open: close some and try again", sessions.len());
+            if port.profile().is_none() {
+                drop(stream.try_write(netmesh::control::failure(&why).as_bytes())); // a client that left needs no answer
+            }
+            continue;
+        }
+        full = false;
+        *open.entry(from).or_default() += 1;
+        let (context, long_lines, mut stop) = (context.clone(), long_lines.clone(), stop.clone());
+        let profile = port.profile().map(str::to_owned);
+        let at = port.address();
+        sessions.spawn(async move {
+            match profile {
+                None => converse(TcpWire::new(stream, from), context, long_lines, stop).await,
+                Some(profile) => {
+                    let wire = tokio::select! {
+                        _ = stop.wait_for(|stopping| *stopping) => None,
+                        wire = proven(stream, from, &profile, at, &context) => wire,
+                    };
+                    if let Some(wire) = wire {
+                        converse(wire, context, long_lines, stop).await;
+                    }
+                }
+            }
+            from
+        });
+    }
+    drop(port);
+    finish(sessions).await;
+}
+
+/// The TLS handshake of a caller; who fails it is told of, and hears no word of ours.
+async fn proven(
+    stream: TcpStream,
+    from: IpAddr,
+    profile: &str,
+    at: SocketAddr,
+    context: &Context,
+) -> Option<TlsWire> {
+    let port = stream.peer_addr().map_or(0, |address| address.port());
+    let who = SocketAddr::new(from, port).to_string();
+    let proof = match context.tls.server(profile) {
+        Some(profile) => timeout(HANDSHAKE_LIMIT, tls::accept(&profile, stream, &who)).await,
+        // A port that should be protected must never be open to all.
+        None => {
+            warn!(address = %at, profile, "its TLS profile is gone: nobody is let in");
+            return None;
+        }
+    };
+    let (reason, certificate) = match proof {
+        Ok(Ok((stream, certificate))) => return Some(TlsWire::new(stream, from, certificate.as_ref())),
+        Ok(Err(NotAccepted { reason, certificate })) => (reason, certificate),
+        Err(_) => (format!("{who} did not finish its TLS handshake"), None),
+    };
+    context.node.refused(&Refused {
+        at: format!("control {at}"),
+        from: who,
+        node: None,
+        certificate,
+        reason,
+    });
+    None
+}
+
 async fn accept_nodes(mut listener: StreamListener, context: Context, mut stop: watch::Receiver<bool>) {
     let long_lines = LongLines::new();
     let mut sessions = JoinSet::new();
@@ -150,11 +266,11 @@ async fn accept_nodes(mut listener: StreamListener, context: Context, mut stop: 
     finish(sessions).await;
 }
 
-fn leave(open: &mut BTreeMap<NodeId, usize>, node: &NodeId) {
-    if let Some(count) = open.get_mut(node) {
+fn leave<K: Ord>(open: &mut BTreeMap<K, usize>, who: &K) {
+    if let Some(count) = open.get_mut(who) {
         *count -= 1;
         if *count == 0 {
-            open.remove(node);
+            open.remove(who);
         }
     }
 }

@@ -4,16 +4,17 @@
 //! conversation; a line that is too long, a payload that only its end of stream could end, and output that only the
 //! end of the stream can end, do.
 
-use std::{io, sync::Arc};
+use std::{io, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use netmesh::control::{self, LineBuffer, Params, Request};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     sync::{OwnedSemaphorePermit, Semaphore, watch},
+    time::{Instant, sleep_until},
 };
 use tracing::{debug, info};
-use workunits::request::ErrorCode;
+use workunits::{engine::Caller, request::ErrorCode};
 
 use super::{
     Context,
@@ -28,6 +29,8 @@ const LINE_BYTES: usize = 4 << 10;
 const LONG_LINE_BYTES: usize = 64 << 10;
 /// How many long lines may be on their way at once: at [`control::LINE_MAX`] each, 256 MiB.
 const LONG_LINES: usize = 32;
+/// How long one may be on its way: longer, and a few slow clients would keep those places for ever.
+const LONG_LINE_LIMIT: Duration = Duration::from_secs(60);
 /// How much payload is asked of the connection at once.
 const PAYLOAD_BYTES: usize = 64 << 10;
 
@@ -71,8 +74,8 @@ pub(super) async fn converse<W: Wire>(
     stop: watch::Receiver<bool>,
 ) {
     let mut session = Session { wire, input: LineBuffer::default(), long_lines, codes: false, stop };
-    let principal = session.wire.caller().principal.clone();
-    debug!(principal, "control session began");
+    let Caller { principal, certificate, .. } = session.wire.caller().clone();
+    debug!(principal, certificate, "control session began");
     let ended = session.run(&context).await;
     match ended {
         Ok(()) => debug!(principal, "control session ended"),
@@ -97,14 +100,17 @@ impl<W: Wire> Session<W> {
                 break;
             }
         }
-        self.wire.shutdown().await
+        self.wire.shutdown().await?;
+        self.wire.farewell().await;
+        Ok(())
     }
 
     /// The next line; `None` when the conversation is over.
     ///
     /// A last line without a line feed counts when the peer still waits for its answer; else it may be half a line.
     async fn next_line(&mut self) -> io::Result<Option<Bytes>> {
-        let mut place: Option<OwnedSemaphorePermit> = None; // given back with the line
+        // Given back with the line, or at the end of its time.
+        let mut place: Option<(OwnedSemaphorePermit, Instant)> = None;
         loop {
             match self.input.next_line() {
                 Ok(Some(line)) => return Ok(Some(line)),
@@ -115,7 +121,8 @@ impl<W: Wire> Session<W> {
                 }
             }
             if place.is_none() && self.input.waiting_bytes() > LONG_LINE_BYTES {
-                place = self.long_lines.0.clone().try_acquire_owned().ok();
+                let free = self.long_lines.0.clone().try_acquire_owned().ok();
+                place = free.map(|place| (place, Instant::now() + LONG_LINE_LIMIT));
                 if place.is_none() {
                     let why = format!(
                         "{LONG_LINES} lines of more than {LONG_LINE_BYTES} bytes are on their way: try again, or send large data as payload"
@@ -125,10 +132,26 @@ impl<W: Wire> Session<W> {
                 }
             }
             let mut stop = self.stop.clone();
+            let end = place.as_ref().map(|(_, end)| *end);
+            let too_late = async {
+                match end {
+                    Some(end) => sleep_until(end).await,
+                    None => std::future::pending().await,
+                }
+            };
             let read = tokio::select! {
                 biased;
-                read = self.read_more() => read?,
+                () = too_late => None,
+                read = self.read_more() => Some(read?),
                 _ = stop.wait_for(|stopping| *stopping) => return Ok(None),
+            };
+            let Some(read) = read else {
+                let (limit, size) = (LONG_LINE_LIMIT.as_secs(), LONG_LINE_BYTES);
+                let why = format!(
+                    "a line of more than {size} bytes took longer than {limit} s: send large data as payload"
+                );
+                self.refuse(Reason(ErrorCode::Busy, why)).await?;
+                return Ok(None);
             };
             if read == 0 {
                 let last = self.input.take(usize::MAX);

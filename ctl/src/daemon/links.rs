@@ -1,6 +1,6 @@
 //! The ways to neighbours that run, and how a reload changes them.
 
-use std::{io, time::Duration};
+use std::{collections::BTreeSet, io, time::Duration};
 
 use netmesh::{
     backend::{
@@ -10,15 +10,17 @@ use netmesh::{
     },
     node::{BackendId, Node},
 };
-use tokio::time::sleep;
+use tokio::time::timeout;
 use tracing::info;
 
-use super::reload::{Changes, Way, changes};
+use super::{
+    reload::{Changes, Way, changes},
+    tls::Profiles,
+};
 use crate::config::{Backend, Config, Listener as ListenOn, Peer};
 
-/// How often, and after which rest, a socket is asked for again that a removed listener held.
-const FREED_TRIES: u32 = 40;
-const FREED_REST: Duration = Duration::from_millis(50);
+/// How long the links that share a removed listener's socket may take to close.
+const FREED_LIMIT: Duration = Duration::from_secs(10);
 
 /// Every way to neighbours that runs, in the order in which it was added.
 pub(super) struct Links {
@@ -38,25 +40,37 @@ pub(super) struct Opened {
     peers: Vec<(Peer, Box<dyn Dialer>)>,
 }
 
+/// What a reload changes, with the sockets that were free.
+pub(super) struct Prepared {
+    old: Vec<Way>,
+    remove: Vec<usize>,
+    opened: Opened,
+    /// Those whose sockets are held by some that go, and by which of the old ones.
+    waiting: Vec<(Way, Vec<usize>)>,
+}
+
 impl Opened {
     /// Binds every listener of `config`.
     ///
     /// # Errors
     /// A text for each that could not be bound; then none is.
-    pub(super) async fn open(config: &Config) -> Result<Opened, Vec<String>> {
-        Self::open_ways(Way::all(config)).await
+    pub(super) async fn open(config: &Config, profiles: &Profiles) -> Result<Opened, Vec<String>> {
+        Self::open_ways(Way::all(config), profiles).await
     }
 
-    async fn open_ways(ways: impl IntoIterator<Item = Way>) -> Result<Opened, Vec<String>> {
+    async fn open_ways(
+        ways: impl IntoIterator<Item = Way>,
+        profiles: &Profiles,
+    ) -> Result<Opened, Vec<String>> {
         let mut opened = Opened { bound: Vec::new(), peers: Vec::new() };
         let mut problems = Vec::new();
         for way in ways {
             match way {
-                Way::Dial(peer) => match dialer(&peer) {
+                Way::Dial(peer) => match dialer(&peer, profiles) {
                     Ok(dialer) => opened.peers.push((peer, dialer)),
                     Err(error) => problems.push(format!("cannot dial {}: {error}", peer.address)),
                 },
-                Way::Listen(on) => match bind(&on).await {
+                Way::Listen(on) => match bind(&on, profiles).await {
                     Ok(listener) => opened.bound.push(Bound { on, listener }),
                     Err(error) => problems.push(cannot_listen(&on, &error)),
                 },
@@ -84,28 +98,71 @@ impl Links {
         }
     }
 
-    /// Adds and removes what `config` asks for; what is the same goes on undisturbed.
+    /// Sees what `config` adds and removes, and binds the sockets that are free. Nothing is changed yet.
     ///
     /// # Errors
-    /// A text for each listener that could not be bound. When all of them wanted a free socket, nothing was changed;
-    /// a listener that wanted the socket of one that goes is missing, and everything else was taken over.
-    pub(super) async fn change(&mut self, config: &Config) -> Result<(), Vec<String>> {
+    /// A text for each listener that cannot be bound: an address that is not ours, a socket that a stranger holds.
+    pub(super) async fn prepare(
+        &self,
+        config: &Config,
+        profiles: &Profiles,
+    ) -> Result<Prepared, Vec<String>> {
         let old: Vec<Way> = self.running.iter().map(|(way, _)| way.clone()).collect();
         let Changes { remove, add } = changes(&old, Way::all(config));
-        let (waiting, free): (Vec<_>, Vec<_>) = add.into_iter().partition(|(_, held)| *held);
-        let opened = Opened::open_ways(free.into_iter().map(|(way, _)| way)).await?;
+        let (waiting, free): (Vec<_>, Vec<_>) = add.into_iter().partition(|(_, held)| !held.is_empty());
+        let opened = Opened::open_ways(free.into_iter().map(|(way, _)| way), profiles).await?;
+        let mut problems = Vec::new();
+        for (way, _) in &waiting {
+            if let Way::Listen(on) = way
+                && let Err(error) = try_host(on, profiles).await
+            {
+                problems.push(cannot_listen(on, &error));
+            }
+        }
+        if problems.is_empty() { Ok(Prepared { old, remove, opened, waiting }) } else { Err(problems) }
+    }
+
+    /// Adds and removes what was prepared; what is the same goes on undisturbed. `before` are the profiles that run.
+    ///
+    /// # Errors
+    /// A text for each listener that could not be bound after all, since a stranger was faster than we are at a socket that
+    /// we let go ourselves. Everything else was done, and the listener before it runs again if that is still possible.
+    pub(super) async fn change(
+        &mut self,
+        prepared: Prepared,
+        before: &Profiles,
+        profiles: &Profiles,
+    ) -> Result<(), Vec<String>> {
+        let Prepared { old, remove, opened, waiting } = prepared;
+        let mut problems = Vec::new();
+        let wanted: BTreeSet<usize> = waiting.iter().flat_map(|(_, held)| held).copied().collect();
         for &at in remove.iter().rev() {
             let (way, id) = self.running.remove(at);
             info!(?way, "removed a way to neighbours");
-            self.node.remove_backend(id).await;
+            // The others close in their own time. After the limit the bind below says that the socket is not free.
+            match wanted.contains(&at) {
+                true => drop(timeout(FREED_LIMIT, self.node.free_socket(id)).await),
+                false => self.node.remove_backend(id).await,
+            }
         }
         self.start(opened);
-        let mut problems = Vec::new();
-        for (way, _) in waiting {
+        let mut again: Vec<Option<Way>> = old.into_iter().map(Some).collect();
+        for (way, held) in waiting {
             let Way::Listen(on) = way else { continue }; // a peer waits for no socket
-            match bind_freed(&on).await {
-                Ok(listener) => self.listen(Bound { on, listener }),
-                Err(error) => problems.push(cannot_listen(&on, &error)),
+            let error = match bind(&on, profiles).await {
+                Ok(listener) => {
+                    self.listen(Bound { on, listener });
+                    continue;
+                }
+                Err(error) => error,
+            };
+            problems.push(cannot_listen(&on, &error));
+            for at in held {
+                let Some(Way::Listen(on)) = again[at].take() else { continue }; // it runs again already
+                match bind(&on, before).await {
+                    Ok(listener) => self.listen(Bound { on, listener }),
+                    Err(error) => problems.push(cannot_listen(&on, &error)),
+                }
             }
         }
         if problems.is_empty() { Ok(()) } else { Err(problems) }
@@ -119,40 +176,51 @@ impl Links {
 }
 
 /// Binds a listener. `0.0.0.0` means all addresses of both families, as in Receptor, where the host has both.
-async fn bind(on: &ListenOn) -> io::Result<Box<dyn Listener>> {
+async fn bind(on: &ListenOn, profiles: &Profiles) -> io::Result<Box<dyn Listener>> {
     if let Some(port) = on.bind.strip_prefix("0.0.0.0:") {
-        match bind_to(on.backend, &format!("[::]:{port}")).await {
+        match bind_to(on, &format!("[::]:{port}"), profiles).await {
             Err(error) if error.kind() != io::ErrorKind::AddrInUse => {} // no IPv6 on this host
             done => return done,
         }
     }
-    bind_to(on.backend, &on.bind).await
+    bind_to(on, &on.bind, profiles).await
 }
 
-async fn bind_to(backend: Backend, address: &str) -> io::Result<Box<dyn Listener>> {
-    Ok(match backend {
-        Backend::Tcp => Box::new(TcpListen::bind(address).await?),
-        Backend::Quic => Box::new(QuicListen::bind(address).await?),
+async fn bind_to(on: &ListenOn, address: &str, profiles: &Profiles) -> io::Result<Box<dyn Listener>> {
+    let profile = match &on.tls {
+        None => None,
+        // A listener that should be protected must never be open to all.
+        Some(settings) => Some(profiles.server(&settings.name).ok_or_else(|| unknown(&settings.name))?),
+    };
+    Ok(match (on.backend, profile) {
+        (Backend::Tcp, None) => Box::new(TcpListen::bind(address).await?),
+        (Backend::Tcp, Some(profile)) => Box::new(TcpListen::bind_tls(address, profile).await?),
+        (Backend::Quic, None) => Box::new(QuicListen::bind(address).await?),
+        (Backend::Quic, Some(profile)) => Box::new(QuicListen::bind_tls(address, profile).await?),
     })
 }
 
-fn dialer(peer: &Peer) -> io::Result<Box<dyn Dialer>> {
-    Ok(match peer.backend {
-        Backend::Tcp => Box::new(TcpDial::new(&peer.address)),
-        Backend::Quic => Box::new(QuicDial::new(&peer.address)?),
+fn dialer(peer: &Peer, profiles: &Profiles) -> io::Result<Box<dyn Dialer>> {
+    let profile = match &peer.tls {
+        None => None,
+        Some(settings) => Some(profiles.client(&settings.name).ok_or_else(|| unknown(&settings.name))?),
+    };
+    Ok(match (peer.backend, profile) {
+        (Backend::Tcp, None) => Box::new(TcpDial::new(&peer.address)),
+        (Backend::Tcp, Some(profile)) => Box::new(TcpDial::with_tls(&peer.address, profile)),
+        (Backend::Quic, None) => Box::new(QuicDial::new(&peer.address)?),
+        (Backend::Quic, Some(profile)) => Box::new(QuicDial::with_tls(&peer.address, profile)),
     })
 }
 
-/// Binds a socket that a listener before has just let go, or soon will: its links end first, and nothing tells when the
-/// system has the socket back.
-async fn bind_freed(on: &ListenOn) -> io::Result<Box<dyn Listener>> {
-    for _ in 0..FREED_TRIES {
-        match bind(on).await {
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse => sleep(FREED_REST).await,
-            done => return done,
-        }
-    }
-    bind(on).await
+fn unknown(profile: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::NotFound, format!("unknown TLS config {profile}"))
+}
+
+/// Whether the host of a listener is an address of this machine; no socket of ours stands in the way of that.
+async fn try_host(on: &ListenOn, profiles: &Profiles) -> io::Result<()> {
+    let host = on.bind.rsplit_once(':').map_or(on.bind.as_str(), |(host, _)| host);
+    bind(&ListenOn { bind: format!("{host}:0"), ..on.clone() }, profiles).await.map(drop)
 }
 
 fn cannot_listen(on: &ListenOn, error: &io::Error) -> String {

@@ -7,7 +7,7 @@ use netmesh::{
     id::{Address, NodeId, ServiceName},
     logic::Route,
     node::Node,
-    stream::{Stream, StreamTls},
+    stream::{DialError, Stream, StreamTls},
 };
 use tokio::{
     io::{AsyncRead, AsyncReadExt},
@@ -17,6 +17,8 @@ use tokio::{
 use tracing::info;
 use workunits::engine::{BoxFuture, Conversation, DialFailed, Mesh, Reach};
 
+use super::tls::TlsProfiles;
+
 /// How long another node may take to greet, as in Receptor.
 const GREETING_LIMIT: Duration = Duration::from_secs(5);
 /// A greeting holds a node's name, and no more.
@@ -25,12 +27,13 @@ const GREETING_MAX: usize = 1_024;
 /// The mesh, as the engine sees it.
 pub(super) struct NodeMesh {
     node: Node,
+    tls: TlsProfiles,
     reach: watch::Receiver<Arc<Reach>>,
 }
 
 impl NodeMesh {
     /// Follows the routes of `node` until it stops or nobody asks any more.
-    pub(super) fn new(node: Node) -> NodeMesh {
+    pub(super) fn new(node: Node, tls: TlsProfiles) -> NodeMesh {
         let mut routes = node.routes();
         let (told, reach) = watch::channel(Arc::default());
         tell(&told, &routes.borrow_and_update());
@@ -43,19 +46,29 @@ impl NodeMesh {
                 tell(&told, &routes.borrow_and_update());
             }
         });
-        NodeMesh { node, reach }
+        NodeMesh { node, tls, reach }
     }
 
     async fn dial(&self, node: &str, tls_client: &str) -> Result<Stream, DialFailed> {
-        if !tls_client.is_empty() {
-            return Err(DialFailed::Tls(format!("unknown TLS config {tls_client}")));
-        }
         let unreachable = |why: String| DialFailed::Unreachable(why);
+        let tls = match tls_client {
+            "" => StreamTls::Insecure,
+            name => match self.tls.client(name) {
+                Some(profile) => StreamTls::Profile(profile),
+                None => return Err(DialFailed::Tls(format!("unknown TLS config {name}"))),
+            },
+        };
         let id = self.node.resolve(node).map_err(|bad| unreachable(bad.to_string()))?;
         let to = Address { node: id, service: ServiceName::CONTROL };
-        let mut stream =
-            self.node.dial(&to, StreamTls::Insecure).await.map_err(|error| unreachable(error.to_string()))?;
-        match timeout(GREETING_LIMIT, greeting(&mut stream)).await {
+        let mut stream = self.node.dial(&to, tls).await.map_err(|error| match error {
+            DialError::Secure { .. } | DialError::Tls { .. } => DialFailed::Tls(error.to_string()),
+            error => unreachable(error.to_string()),
+        })?;
+        let greeted = timeout(GREETING_LIMIT, greeting(&mut stream)).await;
+        if let Some(why) = stream.refused() {
+            return Err(DialFailed::Tls(format!("TLS with `{to}` failed: {why}")));
+        }
+        match greeted {
             Ok(Ok(line)) if control::greeted_by(&line) == Some(to.node.as_str()) => Ok(stream),
             Ok(Ok(line)) => Err(unreachable(format!("{to} did not greet as node {node}, it said {line:?}"))),
             Ok(Err(error)) => Err(unreachable(format!("{to} did not greet: {error}"))),

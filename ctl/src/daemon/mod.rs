@@ -4,39 +4,49 @@
 //! state ─► node ─► engine (holds the lock of the datadir) ─► every listener, or none ─► READY
 //!                                                                                        │
 //! SIGTERM, SIGINT, a duplicate node: control services, links, engine end, in this order ◄┤
-//! SIGHUP, `reload`: the file is read again, links are added and removed ◄────────────────┘
+//! SIGHUP, `reload`: the files are read again, and what changed is taken over ◄───────────┘
 //! ```
 //! Units that run go on without it.
 
 mod links;
 mod mesh;
 mod notify;
+mod proxies;
 mod reload;
+mod tls;
+mod turned_away;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use netmesh::{
     node::{Node, NodeConfig},
-    stream::{ServeError, StreamListener, StreamTls},
+    stream::{ProfileSwitch, ServeError, StreamListener, StreamTls},
+    tls::ServerProfile,
 };
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::mpsc,
+    task::JoinSet,
     time::timeout,
 };
 use tracing::{error, info, warn};
 use workunits::{
-    engine::{Engine, EngineConfig, OpenError, WorkType, make_room},
+    audit::Journal,
+    engine::{Engine, EngineConfig, OpenError, Policy, WorkRules, WorkType, make_room},
     sign::SigningConfig,
 };
 
+pub(crate) use self::tls::{InUse, TlsProfiles};
 use self::{
     links::{Links, Opened},
     mesh::NodeMesh,
+    proxies::Proxies,
+    tls::Profiles,
 };
 use crate::{
-    config::{Config, LoadOptions},
-    control::{Context, ControlSocket, ReloadFailed, ReloadRequest, Server},
+    config::{Config, LoadOptions, Sources},
+    control::{Context, ControlPort, ControlSocket, ReloadFailed, ReloadRequest, Server},
+    log::Verbosity,
     paths,
     state::{self, StateError},
 };
@@ -49,10 +59,12 @@ const STOP_LIMIT: Duration = Duration::from_millis(700);
 /// What the command line says besides the configuration.
 #[derive(Clone, Debug)]
 pub(crate) struct RunOptions {
-    /// The file that the configuration came from; none when it did not come from a file, so cannot be reloaded.
-    pub(crate) config_file: Option<PathBuf>,
+    /// What the configuration came from; without a file among it, it cannot be reloaded.
+    pub(crate) sources: Sources,
     /// How to read it again.
     pub(crate) load: LoadOptions,
+    /// What writes the log, where the configuration decides its level.
+    pub(crate) verbosity: Option<Verbosity>,
     /// Whether a node without any `filename` opens the socket where clients look for it. Receptor opens none.
     pub(crate) default_socket: bool,
     /// The program that supervises units, run as `PROGRAM supervise UNITDIR`: this one.
@@ -68,6 +80,9 @@ pub(crate) enum DaemonError {
     /// The units.
     #[error(transparent)]
     Engine(#[from] OpenError),
+    /// The audit file.
+    #[error("{0}")]
+    Audit(String),
     /// Listeners that could not be opened: all of them, a line each.
     #[error("nothing was started:\n{}", .0.join("\n"))]
     Listeners(Vec<String>),
@@ -90,6 +105,9 @@ pub(crate) async fn run(config: Config, options: RunOptions) -> Result<(), Daemo
     for warning in &config.warnings {
         warn!("{warning}");
     }
+    let policy = policy_of(&config, None).map_err(DaemonError::Audit)?;
+    let tls = TlsProfiles::default();
+    tls.set(Profiles::load(&config, &Profiles::default()).map_err(|why| DaemonError::Listeners(vec![why]))?);
     let state_dir = paths::node_state_dir(&config.datadir, config.node.as_str());
     // The engine's lock is taken later. Until then a second daemon of this name may get here: it only leaves a larger
     // number in a file from which numbers are only ever counted up.
@@ -97,9 +115,11 @@ pub(crate) async fn run(config: Config, options: RunOptions) -> Result<(), Daemo
     let life = state::begin(&state_dir)?;
     let node =
         Node::start(NodeConfig { id: config.node.clone(), epoch: life.epoch, idle_limit: config.idle_limit });
+    // Before there is a link, so that nothing slips through.
+    node.set_firewall(config.firewall.clone()).await;
     let engine = match Engine::open(
         engine_config(&config, &options, state_dir, &life.incarnation),
-        Arc::new(NodeMesh::new(node.clone())),
+        Arc::new(NodeMesh::new(node.clone(), tls.clone())),
     )
     .await
     {
@@ -109,11 +129,18 @@ pub(crate) async fn run(config: Config, options: RunOptions) -> Result<(), Daemo
             return Err(why.into());
         }
     };
+    engine.set_policy(policy);
+    let turned_away = turned_away::audit(&node, &engine);
     let (reloads, reload_requests) = mpsc::channel(RELOADS_WAITING);
-    let context =
-        Context { node: node.clone(), engine: engine.clone(), reloads, incarnation: life.incarnation };
+    let context = Context {
+        node: node.clone(),
+        engine: engine.clone(),
+        reloads,
+        incarnation: life.incarnation,
+        tls: tls.clone(),
+    };
     node.set_work_commands(engine.work_commands());
-    let (server, links) = match open(&config, &options, context).await {
+    let Served { server, links, switches, proxies } = match open(&config, &options, context).await {
         Ok(open) => open,
         Err(problems) => {
             stop(None, &node, &engine).await;
@@ -123,10 +150,13 @@ pub(crate) async fn run(config: Config, options: RunOptions) -> Result<(), Daemo
     notify::ready();
     info!(node = %config.node, datadir = %config.datadir.display(), "Initialization complete");
 
-    let mut daemon = Daemon { config, options, links, node: node.clone() };
+    let mut daemon =
+        Daemon { config, options, links, node: node.clone(), engine: engine.clone(), tls, switches };
     let ended = daemon.serve(&mut signals, reload_requests).await;
     notify::stopping();
+    drop(proxies);
     stop(Some(server), &node, &engine).await;
+    turned_away.abort();
     info!("stopped");
     ended
 }
@@ -137,6 +167,9 @@ struct Daemon {
     options: RunOptions,
     links: Links,
     node: Node,
+    engine: Engine,
+    tls: TlsProfiles,
+    switches: Vec<(String, ProfileSwitch)>,
 }
 
 impl Daemon {
@@ -146,24 +179,31 @@ impl Daemon {
         mut requests: mpsc::Receiver<ReloadRequest>,
     ) -> Result<(), DaemonError> {
         let duplicate = self.node.duplicate();
-        tokio::pin!(duplicate);
+        let reminder = self.tls.remind();
+        tokio::pin!(duplicate, reminder);
+        let mut told = false;
         loop {
             tokio::select! {
                 biased;
                 _ = signals.terminate.recv() => { info!("stopping on SIGTERM"); return Ok(()) }
                 _ = signals.interrupt.recv() => { info!("stopping on SIGINT"); return Ok(()) }
-                () = &mut duplicate => {
+                () = &mut duplicate, if !told => {
                     let why = DaemonError::Duplicate(self.config.node.to_string());
                     error!("{why}");
-                    return Err(why);
+                    if self.config.stop_duplicate {
+                        return Err(why);
+                    }
+                    // Any member of the mesh can make it seem so, and the word of one stops nobody.
+                    told = true;
                 }
+                () = &mut reminder => {} // it never ends
                 _ = signals.hangup.recv() => drop(self.reload().await), // it has logged how it went
                 Some(answer) = requests.recv() => drop(answer.send(self.reload().await)), // a client that left needs none
             }
         }
     }
 
-    /// Reads the file again and takes over what changed.
+    /// Reads the files again and takes over what changed.
     async fn reload(&mut self) -> Result<(), ReloadFailed> {
         let outcome = self.try_reload().await;
         match &outcome {
@@ -174,21 +214,47 @@ impl Daemon {
     }
 
     async fn try_reload(&mut self) -> Result<(), ReloadFailed> {
-        let path = self.options.config_file.clone().ok_or(ReloadFailed::NoFile)?;
-        let load = self.options.load.clone();
+        let (sources, load) = (self.options.sources.clone(), self.options.load.clone());
+        if !sources.has_file() {
+            return Err(ReloadFailed::NoFile);
+        }
+        let running = self.tls.get();
+        let before = running.clone();
         // Disks may be slow, and this task answers signals.
-        let read = tokio::task::spawn_blocking(move || Config::load(&path, &load)).await;
-        let config = match read {
-            Ok(config) => config.map_err(|problems| ReloadFailed::BadFile(problems.to_string()))?,
-            Err(panic) => return Err(ReloadFailed::BadFile(panic.to_string())),
-        };
+        let read = tokio::task::spawn_blocking(move || {
+            let config = Config::load(&sources, &load).map_err(|problems| problems.to_string())?;
+            let profiles = Profiles::load(&config, &running)?;
+            Ok((config, profiles))
+        });
+        let read = read.await.unwrap_or_else(|panic| Err(panic.to_string()));
+        let (config, profiles) = read.map_err(ReloadFailed::BadFile)?;
         for warning in &config.warnings {
             warn!("{warning}");
         }
         reload::check(&self.config, &config)?;
-        self.links.change(&config).await.map_err(|problems| ReloadFailed::Listeners(problems.join("; ")))?;
+        let refused = |problems: Vec<String>| ReloadFailed::Listeners(problems.join("; "));
+        let links = self.links.prepare(&config, &profiles).await.map_err(refused)?;
+        let policy = self.engine.policy();
+        let policy = policy_of(&config, Some(&policy.journal)).map_err(ReloadFailed::BadFile)?;
+        self.engine.set_rules(&work_rules(&config)).map_err(|why| ReloadFailed::BadFile(why.to_string()))?;
+        let former = self.engine.set_policy(policy);
+        if config.audit != self.config.audit {
+            former.journal.close().await;
+        }
+        self.node.set_work_commands(self.engine.work_commands());
+        if config.firewall != self.config.firewall {
+            self.node.set_firewall(config.firewall.clone()).await;
+        }
+        if let Some(verbosity) = &self.options.verbosity {
+            verbosity.set(config.log_level);
+        }
+        self.tls.set(profiles.clone());
+        for (profile, switch) in &self.switches {
+            profiles.server(profile).into_iter().for_each(|profile| switch.set(profile));
+        }
         self.config = config;
-        Ok(())
+        // Last, so that no new neighbour is let in by the old rules.
+        self.links.change(links, &before, &profiles).await.map_err(refused)
     }
 }
 
@@ -209,27 +275,51 @@ impl Signals {
     }
 }
 
+/// Who may do what, and where that is written down: in `journal`, if that is the one which is asked for.
+fn policy_of(config: &Config, journal: Option<&Journal>) -> Result<Policy, String> {
+    let journal = match journal.filter(|journal| *journal.config() == config.audit) {
+        Some(same) => same.clone(),
+        None => Journal::open(config.audit.clone()).map_err(|error| {
+            let path = config.audit.file.as_ref().map(|file| file.path.display().to_string()).unwrap_or_default();
+            format!("cannot open the audit file {path}: {error}; make its directory writable, or set another `file`")
+        })?,
+    };
+    Ok(Policy { grants: config.grants.clone(), journal })
+}
+
 fn engine_config(
     config: &Config,
     options: &RunOptions,
     state_dir: PathBuf,
     incarnation: &str,
 ) -> EngineConfig {
+    let WorkRules { work_types, signing, verification, limits } = work_rules(config);
     EngineConfig {
         node: config.node.to_string(),
         datadir: config.datadir.clone(),
         state_dir,
         supervisor: options.supervisor.clone(),
+        work_types,
+        signing,
+        verification,
+        limits,
+        incarnation: incarnation.to_owned(),
+        // Every unit that runs and every connection is an open file.
+        open_files: workunits::runner::open_files::raise(),
+    }
+}
+
+/// What may change while the engine runs.
+fn work_rules(config: &Config) -> WorkRules {
+    WorkRules {
         work_types: config.work_commands.iter().cloned().map(work_type).collect(),
         signing: config.work_signing.clone().map(|signing| SigningConfig {
             private_key: signing.private_key,
+            key_id: signing.key_id,
             token_expiration: signing.token_expiration,
         }),
         verification: config.work_verification.clone(),
-        incarnation: incarnation.to_owned(),
         limits: config.limits.clone(),
-        // Every unit that runs and every connection is an open file.
-        open_files: workunits::runner::open_files::raise(),
     }
 }
 
@@ -247,16 +337,24 @@ fn work_type(command: crate::config::WorkCommand) -> WorkType {
     }
 }
 
+/// What serves clients and neighbours.
+struct Served {
+    server: Server,
+    links: Links,
+    /// What changes the TLS profiles of services on the mesh, by the names of these.
+    switches: Vec<(String, ProfileSwitch)>,
+    /// Dropped, they end with their connections.
+    proxies: JoinSet<()>,
+}
+
 /// Opens every listener, and starts serving only when all are open; else says of each why not.
-async fn open(
-    config: &Config,
-    options: &RunOptions,
-    context: Context,
-) -> Result<(Server, Links), Vec<String>> {
+async fn open(config: &Config, options: &RunOptions, context: Context) -> Result<Served, Vec<String>> {
     let node = context.node.clone();
+    let profiles = context.tls.get();
     let mut problems = Vec::new();
-    let opened = Opened::open(config).await.map_err(|why| problems.extend(why)).ok();
-    let (mut sockets, mut services) = (Vec::new(), Vec::new());
+    let opened = Opened::open(config, &profiles).await.map_err(|why| problems.extend(why)).ok();
+    let (mut sockets, mut ports, mut services, mut switches) =
+        (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for control in &config.control_services {
         if let Some(path) = &control.filename {
             match ControlSocket::bind(path, control.permissions) {
@@ -264,13 +362,37 @@ async fn open(
                 Err(why) => problems.push(format!("error opening Unix socket: {why}")),
             }
         }
+        if let Some(address) = &control.tcp {
+            match ControlPort::bind(address, control.tcp_tls.as_ref()).await {
+                Ok(port) => ports.push(port),
+                Err(why) => problems.push(format!(
+                    "error listening on TCP socket: {address}: {why}: free it, or set another `tcplisten`"
+                )),
+            }
+        }
         if let Some(service) = control.service {
-            match serve(&node, service).await {
-                Ok(listener) => services.push((service, listener)),
+            let tls = match &control.tls {
+                None => StreamTls::Insecure,
+                Some(settings) => match profiles.server(&settings.name) {
+                    Some(profile) => StreamTls::Profile(profile),
+                    None => {
+                        problems.push(format!("unknown TLS config {}", settings.name));
+                        continue;
+                    }
+                },
+            };
+            match serve(&node, service, tls).await {
+                Ok(listener) => {
+                    let profile = control.tls.as_ref().map(|settings| settings.name.clone());
+                    switches.extend(profile.map(|name| (name, listener.switch())));
+                    services.push((service, listener));
+                }
                 Err(why) => problems.push(format!("error opening control service `{service}`: {why}")),
             }
         }
     }
+    let mut proxies = Proxies::open(config, &context.tls, &node, &mut problems).await;
+    switches.append(&mut proxies.switches);
     let Some(opened) = opened.filter(|_| problems.is_empty()) else { return Err(problems) };
     if sockets.is_empty() && options.default_socket {
         let path = paths::socket_in(&config.datadir);
@@ -287,17 +409,24 @@ async fn open(
     for socket in sockets {
         server.serve_socket(socket);
     }
+    for port in ports {
+        server.serve_port(port);
+    }
     for (service, listener) in services {
         server.serve_mesh(service, listener);
     }
     let mut links = Links::new(node);
     links.start(opened);
-    Ok((server, links))
+    Ok(Served { server, links, switches, proxies: proxies.start() })
 }
 
-async fn serve(node: &Node, service: netmesh::id::ServiceName) -> Result<StreamListener, ServeError> {
+async fn serve(
+    node: &Node,
+    service: netmesh::id::ServiceName,
+    tls: StreamTls<ServerProfile>,
+) -> Result<StreamListener, ServeError> {
     let tags = [("type".to_owned(), "Control Service".to_owned())].into();
-    node.serve(service, StreamTls::Insecure, Some(tags)).await
+    node.serve(service, tls, Some(tags)).await
 }
 
 /// Ends everything in the order that loses least: no new requests, then neighbours are told, then the units are left
@@ -312,4 +441,5 @@ async fn stop(server: Option<Server>, node: &Node, engine: &Engine) {
     if timeout(STOP_LIMIT, engine.shutdown()).await.is_err() {
         warn!("the engine did not end in time");
     }
+    engine.policy().journal.close().await;
 }

@@ -1,10 +1,13 @@
 //! Old and new configuration in, changes out: what may change while the node runs, and what may not.
 //!
-//! Links may: listeners, peers and `local-only`. Those that are the same in both are left alone. Everything else
-//! needs a restart, and then nothing at all is changed.
+//! Links may: listeners, peers and `local-only`; those that are the same in both are left alone. Firewall rules, work
+//! types, signing keys, limits and the level of the log may too. Everything else needs a restart, and then nothing at all is
+//! changed.
+
+use netmesh::tls::ServerSettings;
 
 use crate::{
-    config::{Backend, Config, Listener, Peer},
+    config::{Config, ControlService, Inbound, InboundDoor, Listener, Outbound, OutboundTarget, Peer},
     control::ReloadFailed,
 };
 
@@ -24,12 +27,19 @@ impl Way {
         listeners.chain(config.peers.iter().cloned().map(Way::Dial)).collect()
     }
 
-    /// The socket that it occupies on this machine, if any.
-    fn socket(&self) -> Option<(Backend, &str)> {
-        match self {
-            Way::Listen(listener) => Some((listener.backend, &listener.bind)),
-            Way::Dial(_) => None,
-        }
+    /// True when both cannot have their sockets at once.
+    fn clashes(&self, other: &Way) -> bool {
+        let (Way::Listen(one), Way::Listen(two)) = (self, other) else { return false };
+        let host_and_port = |bind: &str| {
+            let (host, port) = bind.rsplit_once(':').unwrap_or((bind, ""));
+            (host.to_owned(), port.to_owned())
+        };
+        let ((host, port), (other_host, other_port)) = (host_and_port(&one.bind), host_and_port(&two.bind));
+        let all = |host: &str| matches!(host, "0.0.0.0" | "[::]");
+        one.backend == two.backend
+            && port == other_port
+            && port != "0"
+            && (host == other_host || all(&host) || all(&other_host))
     }
 }
 
@@ -38,8 +48,8 @@ impl Way {
 pub(super) struct Changes {
     /// Which of the old ones go, by their place.
     pub(super) remove: Vec<usize>,
-    /// What comes, and whether its socket is still held by one that goes.
-    pub(super) add: Vec<(Way, bool)>,
+    /// What comes, and the places of those that go and still hold its socket.
+    pub(super) add: Vec<(Way, Vec<usize>)>,
 }
 
 /// Compares what runs with what is wanted; each old one serves for one new one at most.
@@ -53,37 +63,70 @@ pub(super) fn changes(old: &[Way], new: Vec<Way>) -> Changes {
         }
     }
     let remove: Vec<usize> = (0..old.len()).filter(|&at| !kept[at]).collect();
-    let held =
-        |way: &Way| way.socket().is_some() && remove.iter().any(|&at| old[at].socket() == way.socket());
+    let held = |way: &Way| remove.iter().copied().filter(|&at| old[at].clashes(way)).collect();
     let add = add.into_iter().map(|way| (way.clone(), held(&way))).collect();
     Changes { remove, add }
 }
 
 /// Refuses a configuration that differs in what only a restart can take over; names the section.
 pub(super) fn check(old: &Config, new: &Config) -> Result<(), ReloadFailed> {
-    let node = |c: &Config| (c.node.clone(), c.datadir.clone(), c.idle_limit, c.limits.clone());
+    let node = |c: &Config| (c.node.clone(), c.datadir.clone(), c.idle_limit, c.stop_duplicate);
     if node(old) != node(new) {
         return Err(ReloadFailed::Changed("node".to_owned()));
     }
-    if old.log_level != new.log_level {
-        return Err(ReloadFailed::Changed("log-level".to_owned()));
-    }
-    let optional = [
-        ("work-signing", option(&old.work_signing, &new.work_signing)),
-        ("work-verification", option(&old.work_verification, &new.work_verification)),
+    // A TLS profile may say something else by the same name.
+    let controls = |c: &Config| c.control_services.iter().map(by_names).collect::<Vec<_>>();
+    let fixed = [
+        ("control-service", list(&controls(old), &controls(new))),
+        ("tcp-server", list(&doors(old, true), &doors(new, true))),
+        ("unix-socket-server", list(&doors(old, false), &doors(new, false))),
+        ("tcp-client", list(&services(old, true), &services(new, true))),
+        ("unix-socket-client", list(&services(old, false), &services(new, false))),
     ];
-    let lists = [
-        ("control-service", list(&old.control_services, &new.control_services)),
-        ("work-command", list(&old.work_commands, &new.work_commands)),
-    ];
-    let all = || lists.iter().chain(&optional);
-    if let Some((section, _)) = all().find(|(_, difference)| difference.added) {
+    if let Some((section, _)) = fixed.iter().find(|(_, difference)| difference.added) {
         return Err(ReloadFailed::Changed((*section).to_owned()));
     }
-    match all().find(|(_, difference)| difference.removed) {
+    match fixed.iter().find(|(_, difference)| difference.removed) {
         Some((section, _)) => Err(ReloadFailed::Removed((*section).to_owned())),
         None => Ok(()),
     }
+}
+
+/// A control service, with its TLS profiles by name.
+fn by_names(service: &ControlService) -> impl PartialEq + use<> {
+    let ControlService { service, filename, permissions, tls, tcp, tcp_tls } = service.clone();
+    (service, filename, permissions, name_of(tls), tcp, name_of(tcp_tls))
+}
+
+fn name_of(profile: Option<ServerSettings>) -> Option<String> {
+    profile.map(|profile| profile.name)
+}
+
+/// The proxies with a TCP port, or those with a Unix socket; their TLS profile by name.
+fn doors(config: &Config, tcp: bool) -> Vec<impl PartialEq + use<>> {
+    let of_kind = config.inbound.iter().filter(|proxy| matches!(proxy.door, InboundDoor::Tcp { .. }) == tcp);
+    let by_name = |Inbound { door, node, service, tls }: Inbound| {
+        let door = match door {
+            InboundDoor::Tcp { bind, tls } => (bind, name_of(tls), 0),
+            InboundDoor::Unix { path, permissions } => (path.display().to_string(), None, permissions),
+        };
+        (door, node, service, tls.map(|tls| tls.name))
+    };
+    of_kind.cloned().map(by_name).collect()
+}
+
+/// The proxies that lead to TCP addresses, or those that lead to Unix sockets; their TLS profile by name.
+fn services(config: &Config, tcp: bool) -> Vec<impl PartialEq + use<>> {
+    let of_kind =
+        config.outbound.iter().filter(|proxy| matches!(proxy.to, OutboundTarget::Tcp { .. }) == tcp);
+    let by_name = |Outbound { service, to, tls }: Outbound| {
+        let to = match to {
+            OutboundTarget::Tcp { address, tls } => (address, tls.map(|tls| tls.name)),
+            OutboundTarget::Unix(path) => (path.display().to_string(), None),
+        };
+        (service, to, name_of(tls))
+    };
+    of_kind.cloned().map(by_name).collect()
 }
 
 struct Difference {
@@ -96,10 +139,6 @@ fn list<T: PartialEq>(old: &[T], new: &[T]) -> Difference {
         added: new.iter().any(|item| !old.contains(item)),
         removed: old.iter().any(|item| !new.contains(item)),
     }
-}
-
-fn option<T: PartialEq>(old: &Option<T>, new: &Option<T>) -> Difference {
-    list(old.as_slice(), new.as_slice())
 }
 
 #[cfg(test)]
@@ -130,7 +169,7 @@ mod tests {
         let more = config(&format!("{BASE}- tcp-peer: {{address: 'new:1'}}\n"));
         let Changes { remove, add } = changes(&old, Way::all(&more));
         assert!(remove.is_empty());
-        assert!(matches!(&add[..], [(Way::Dial(peer), false)] if peer.address == "new:1"));
+        assert!(matches!(&add[..], [(Way::Dial(peer), held)] if peer.address == "new:1" && held.is_empty()));
     }
 
     #[test]
@@ -139,7 +178,23 @@ mod tests {
         let new = config(&BASE.replace("{port: 1111}", "{port: 1111, cost: 2.0}"));
         let Changes { remove, add } = changes(&old, Way::all(&new));
         assert_eq!(remove, [0]);
-        assert!(matches!(&add[..], [(Way::Listen(_), true)]));
+        assert!(matches!(&add[..], [(Way::Listen(_), held)] if held == &[0]));
+    }
+
+    #[test]
+    fn a_listener_waits_for_every_socket_that_takes_its_own() {
+        let old = "- tcp-listener: {port: 1, bindaddr: 127.0.0.1}\n- tcp-listener: {port: 1, bindaddr: 10.0.0.1}\n\
+                   - tcp-listener: {port: 2}\n- quic-listener: {port: 1}\n- tcp-listener: {port: 0}\n";
+        let old = Way::all(&config(&format!("- node: foo\n{old}")));
+        let held = |new: &str| {
+            let Changes { add, .. } = changes(&old, Way::all(&config(&format!("- node: foo\n{new}"))));
+            add.into_iter().map(|(_, held)| held).collect::<Vec<_>>()
+        };
+        assert_eq!(held("- tcp-listener: {port: 1}"), [vec![0, 1]]);
+        assert_eq!(held("- tcp-listener: {port: 2, bindaddr: '::1'}"), [vec![2]]);
+        assert_eq!(held("- tcp-listener: {port: 1, bindaddr: 10.0.0.2}"), [Vec::<usize>::new()]);
+        assert_eq!(held("- quic-listener: {port: 1, cost: 2}"), [vec![3]]);
+        assert_eq!(held("- tcp-listener: {port: 0, cost: 2}"), [Vec::<usize>::new()]);
     }
 
     #[test]
@@ -157,19 +212,24 @@ mod tests {
             (BASE.to_owned(), Ok(())),
             (format!("# a comment\n{BASE}- local-only:\n"), Ok(())),
             (BASE.replace("id: foo", "id: baz"), Err(ReloadFailed::Changed("node".into()))),
-            (BASE.replace("id: foo", "id: foo, maxrunning: 3"), Err(ReloadFailed::Changed("node".into()))),
-            (format!("{BASE}- log-level: debug\n"), Err(ReloadFailed::Changed("log-level".into()))),
+            (BASE.replace("id: foo", "id: foo, datadir: /d"), Err(ReloadFailed::Changed("node".into()))),
             (
-                format!("{BASE}- work-command: {{worktype: id, command: id}}\n"),
-                Err(ReloadFailed::Changed("work-command".into())),
+                BASE.replace("id: foo", "id: foo, maxidleconnectiontimeout: 1m"),
+                Err(ReloadFailed::Changed("node".into())),
+            ),
+            (BASE.replace("id: foo", "id: foo, firewallrules: [{action: drop, tonode: x}]"), Ok(())),
+            (BASE.replace("id: foo", "id: foo, maxrunning: 3, keepage: 1h, minfree: 1MiB"), Ok(())),
+            (format!("{BASE}- log-level: debug\n"), Ok(())),
+            (format!("{BASE}- work-command: {{worktype: id, command: id}}\n"), Ok(())),
+            (BASE.replace("command: cat}", "command: tac}"), Ok(())),
+            (BASE.replace("- work-command: {worktype: cat, command: cat}\n", ""), Ok(())),
+            (
+                BASE.replace("- control-service: {filename: /tmp/unused.sock}\n", ""),
+                Err(ReloadFailed::Removed("control-service".into())),
             ),
             (
-                BASE.replace("command: cat}", "command: tac}"),
-                Err(ReloadFailed::Changed("work-command".into())),
-            ),
-            (
-                BASE.replace("- work-command: {worktype: cat, command: cat}\n", ""),
-                Err(ReloadFailed::Removed("work-command".into())),
+                format!("{BASE}- control-service: {{service: more}}\n"),
+                Err(ReloadFailed::Changed("control-service".into())),
             ),
             (BASE.replace("unused.sock", "other.sock"), Err(ReloadFailed::Changed("control-service".into()))),
         ] {

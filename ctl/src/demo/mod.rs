@@ -102,7 +102,7 @@ async fn command(words: &[&str], directory: &Path, console: &mut Console) -> Res
     console.line(&format!("$ netmesh --socket {} {}", socket.display(), words.join(" "))).await?;
     let cli = Cli::try_parse_from(std::iter::once("netmesh").chain(words.iter().copied()));
     let cli = cli.map_err(|error| Failure::not_done(error.to_string()))?;
-    client::run(cli.command, &socket, &Receptorctl::default(), console).await
+    client::run(cli.command, &socket.as_path().into(), &Receptorctl::default(), console).await
 }
 
 /// Waits until a has a route to c and c has one back; looks whenever a node has logged something, as each does when
@@ -134,7 +134,7 @@ async fn has_route(directory: &Path, from: &str, to: &str) -> Result<bool, Failu
 }
 
 async fn ask(directory: &Path, node: &str, line: &str) -> Result<Map<String, Value>, Failure> {
-    Ok(Door::new(&directory.join(format!("{node}.sock"))).open().await?.ask(line).await?)
+    Ok(Door::new(directory.join(format!("{node}.sock")).as_path()).open().await?.ask(line).await?)
 }
 
 /// Where each node keeps the unit, and what is there.

@@ -4,7 +4,7 @@ use std::{
     fs,
     io::{BufRead as _, BufReader, Read as _, Write as _},
     os::unix::net::UnixStream,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::Instant,
 };
@@ -37,16 +37,21 @@ impl GoNode {
             socket.display()
         );
         fs::write(&file, head + yaml).expect("the configuration is written");
+        Self::start_file(binary, &socket, &file)
+    }
+
+    /// Starts one with a file that is there already and names `socket` as its control socket.
+    pub(crate) fn start_file(binary: &str, socket: &Path, file: &Path) -> GoNode {
         let mut child = Command::new(binary)
             .arg("-c")
-            .arg(&file)
+            .arg(file)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
             .expect("the Go node starts");
         let log = lines(child.stdout.take().expect("piped"));
-        let node = GoNode { child, socket };
+        let node = GoNode { child, socket: socket.to_owned() };
         let end = Instant::now() + PATIENCE;
         while let Ok(line) = log.recv_timeout(end.saturating_duration_since(Instant::now())) {
             if line.contains("Initialization complete") {
@@ -90,6 +95,18 @@ impl GoNode {
         let mut all = Vec::new();
         talk.read_to_end(&mut all).expect("it streams");
         all
+    }
+
+    /// Waits until the status of a unit holds all of `words`. The Go node says nothing by itself, so it is asked.
+    pub(crate) fn wait_status(&self, unit: &str, words: &[&str]) {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let status = self.ask(&format!("work status {unit}"));
+            if words.iter().all(|word| status.contains(word)) {
+                return;
+            }
+            assert!(Instant::now() < end, "{unit} never was {words:?}: {status}");
+        }
     }
 
     /// Waits until the Go node has a route to ours. It says nothing about that by itself, so it is asked.

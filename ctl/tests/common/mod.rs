@@ -9,7 +9,9 @@ mod cable;
 mod daemon;
 mod gate;
 mod go;
+mod pki;
 mod process;
+mod receptorctl;
 mod talk;
 mod world;
 
@@ -18,7 +20,9 @@ pub(crate) use self::{
     daemon::Daemon,
     gate::Gate,
     go::{GoNode, read_line},
+    pki::{Pki, cert_command},
     process::{Ran, finish, free_port, lines, signal},
+    receptorctl::{VERSION as RECEPTORCTL_VERSION, receptorctl},
     talk::Talk,
     world::{LINKS, World, line},
 };

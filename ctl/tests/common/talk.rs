@@ -1,19 +1,56 @@
 //! A raw conversation with a control socket.
 
 use std::{
-    io::{BufRead as _, BufReader, Read as _, Write as _},
+    io::{self, BufRead as _, BufReader, Read, Write},
+    net::{Shutdown, TcpStream},
     os::unix::net::UnixStream,
 };
 
+use super::PATIENCE;
+
 /// A raw conversation.
 pub(crate) struct Talk {
-    stream: BufReader<UnixStream>,
+    stream: BufReader<Connection>,
+}
+
+/// What carries it.
+pub(crate) enum Connection {
+    Unix(UnixStream),
+    Tcp(TcpStream),
+}
+
+impl Read for Connection {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Connection::Unix(stream) => stream.read(buf),
+            Connection::Tcp(stream) => stream.read(buf),
+        }
+    }
+}
+
+impl Write for Connection {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        match self {
+            Connection::Unix(stream) => stream.write(buf),
+            Connection::Tcp(stream) => stream.write(buf),
+        }
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 impl Talk {
     /// Speaks over a connection of which nothing was read yet.
-    pub(super) fn over(stream: UnixStream) -> Talk {
-        Talk { stream: BufReader::new(stream) }
+    pub(crate) fn over(stream: UnixStream) -> Talk {
+        Talk { stream: BufReader::new(Connection::Unix(stream)) }
+    }
+
+    /// The same on a TCP port of this machine.
+    pub(crate) fn on_port(port: u16) -> Talk {
+        let stream = TcpStream::connect(("127.0.0.1", port)).expect("the port accepts");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
+        Talk { stream: BufReader::new(Connection::Tcp(stream)) }
     }
 
     pub(crate) fn say(&mut self, line: &str) {
@@ -25,7 +62,12 @@ impl Talk {
     }
 
     pub(crate) fn half_close(&mut self) {
-        self.stream.get_mut().shutdown(std::net::Shutdown::Write).expect("half-close");
+        let half = Shutdown::Write;
+        let closed = match self.stream.get_ref() {
+            Connection::Unix(stream) => stream.shutdown(half),
+            Connection::Tcp(stream) => stream.shutdown(half),
+        };
+        closed.expect("half-close");
     }
 
     /// The next line without its end; empty at the end.

@@ -41,14 +41,22 @@ pub(crate) fn supervisors(world: &Path) -> Vec<Supervisor> {
     let data = world.join("data");
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-    pids.filter_map(|pid| {
-        let words = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
-        let words = String::from_utf8(words).ok()?;
-        let [_, "supervise", dir, ..] = words.split('\0').collect::<Vec<_>>()[..] else { return None };
-        let unit = Path::new(dir).strip_prefix(&data).ok()?.to_str()?.replace('/', " ");
-        Some(Supervisor { pid, unit })
-    })
-    .collect()
+    let all: Vec<Supervisor> = pids
+        .filter_map(|pid| {
+            let words = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+            let words = String::from_utf8(words).ok()?;
+            let [_, "supervise", dir, ..] = words.split('\0').collect::<Vec<_>>()[..] else { return None };
+            let unit = Path::new(dir).strip_prefix(&data).ok()?.to_str()?.replace('/', " ");
+            Some(Supervisor { pid, unit })
+        })
+        .collect();
+    // A command that waits at its gate still has the supervisor's words, and is about to have children of its own.
+    let parent = |pid: i32| -> Option<i32> {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok()
+    };
+    let is_command = |one: &Supervisor| all.iter().any(|other| Some(other.pid) == parent(one.pid));
+    all.iter().filter(|one| !is_command(one)).cloned().collect()
 }
 
 /// Kills for so long; a calm after each storm lets remote work get somewhere. Says how often what was done.

@@ -15,6 +15,7 @@ use tokio::{
 };
 
 use super::{BoxFuture, Channel, Dialer, Listener, Transport, TransportInfo};
+use crate::logic::Identity;
 
 /// Bytes that a pipe holds before its writer waits.
 const PIPE_BYTES: usize = 256 * 1024;
@@ -104,7 +105,14 @@ fn transport(stream: DuplexStream, dialed: bool) -> Transport {
     Transport {
         data: Channel { reader: Box::new(reader), writer: Box::new(writer) },
         control: None,
-        info: TransportInfo { kind: "memory", remote: "memory".to_owned(), insecure: true, dialed },
+        info: TransportInfo {
+            kind: "memory",
+            remote: "memory".to_owned(),
+            insecure: true,
+            dialed,
+            identity: Identity::Unchecked,
+            certificate: None,
+        },
         guard: None,
     }
 }

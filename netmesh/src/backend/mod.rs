@@ -10,14 +10,23 @@
 //!            └─ data channel ────┘
 //! ```
 
-use std::{future::Future, io, net::SocketAddr, pin::Pin};
+use std::{
+    future::Future,
+    io,
+    net::{IpAddr, SocketAddr},
+    pin::Pin,
+};
 
 use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::{logic::Identity, tls::PeerCertificate};
 
 pub mod memory;
 pub mod quic;
 mod redial;
 pub mod tcp;
+mod tls;
+mod udp;
 
 pub(crate) use redial::{Ended, Redial};
 
@@ -35,12 +44,18 @@ pub trait Dialer: Send + Sync + 'static {
 /// Makes transports of the neighbours that call us.
 pub trait Listener: Send + 'static {
     /// The next caller. Dropping the future loses no caller. An error concerns one caller or a passing shortage, and
-    /// the listener goes on; [`io::ErrorKind::BrokenPipe`] says that it has ended for good.
+    /// the listener goes on; [`io::ErrorKind::BrokenPipe`] says that it has ended for good, and one that holds a
+    /// [`Refused`](crate::tls::Refused) that a caller was turned away.
     fn accept(&mut self) -> BoxFuture<'_, io::Result<Transport>>;
     /// Where it listens, if that is an address of the host's network.
     fn local_addr(&self) -> Option<SocketAddr>;
     /// Where it listens, for logs and status: `tcp 0.0.0.0:27199`.
     fn describe(&self) -> String;
+    /// Resolves when another listener can have its socket: after the listener, and perhaps the links that share the
+    /// socket, have gone. At once where a listener that is gone is enough.
+    fn freed(&self) -> BoxFuture<'static, ()> {
+        Box::pin(std::future::ready(()))
+    }
 }
 
 /// One session with a neighbour, before anything has been said on it.
@@ -67,6 +82,10 @@ pub struct TransportInfo {
     pub insecure: bool,
     /// True when this end called.
     pub dialed: bool,
+    /// What the other end has proved about who it is.
+    pub identity: Identity,
+    /// The certificate with which it has, if it has.
+    pub certificate: Option<PeerCertificate>,
 }
 
 /// One byte stream of a transport, both ways.
@@ -75,4 +94,34 @@ pub struct Channel {
     pub reader: Box<dyn AsyncRead + Send + Unpin>,
     /// What goes to the neighbour. Shutting it down ends the channel cleanly, after all that was written.
     pub writer: Box<dyn AsyncWrite + Send + Unpin>,
+}
+
+/// The address behind `address:port` for counting: of IPv6 the first 64 bits. What is no address counts as it stands.
+pub(crate) fn counted_as(remote: &str) -> String {
+    let Ok(address) = remote.parse::<SocketAddr>() else { return remote.to_owned() };
+    match address.ip().to_canonical() {
+        IpAddr::V4(host) => host.to_string(),
+        IpAddr::V6(host) => {
+            let [a, b, c, d, ..] = host.segments();
+            format!("{a:x}:{b:x}:{c:x}:{d:x}::/64")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn callers_count_by_address_and_those_with_many_addresses_by_network() {
+        for (remote, host) in [
+            ("10.0.0.1:4711", "10.0.0.1"),
+            ("[::ffff:10.0.0.1]:4711", "10.0.0.1"),
+            ("[2001:db8:1:2:3:4:5:6]:1", "2001:db8:1:2::/64"),
+            ("[2001:db8:1:2:ffff::]:2", "2001:db8:1:2::/64"),
+            ("pipe", "pipe"),
+        ] {
+            assert_eq!(counted_as(remote), host);
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! Links over QUIC: one connection per link, with a stream for each class of message.
 //!
 //! The control stream has the higher priority and flow control of its own, so routing and liveness are never behind bulk
-//! data, and a lost packet of one class does not hold up the other. Without TLS settings both ends encrypt under a
+//! data, and a lost packet of one class does not hold up the other. Without a TLS profile both ends encrypt under a
 //! self-signed certificate, which keeps out eavesdroppers and proves nothing: such a link counts as insecure.
 //!
 //! ```text
@@ -10,11 +10,21 @@
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
-use quinn::{Connection, Endpoint, RecvStream, SendStream, TransportConfig, VarInt};
+use quinn::{
+    Connection, Endpoint, EndpointConfig, RecvStream, SendStream, TokioRuntime, TransportConfig, VarInt,
+};
 use tokio::{task::JoinSet, time::timeout};
+use tokio_util::sync::CancellationToken;
 
-use super::{BoxFuture, Channel, Dialer, Listener, Transport, TransportInfo};
-use crate::tls::{self, AcceptSelfSigned, SelfSigned};
+use super::{
+    BoxFuture, Channel, Dialer, Listener, Transport, TransportInfo,
+    tls::{Explained, Proof, explained, protocols},
+    udp::Watched,
+};
+use crate::tls::{
+    self, AcceptSelfSigned, ClientProfile, Expect, NotAccepted, Refused, SelfSigned, ServerProfile, Side,
+    host_of, proved_by,
+};
 
 /// The name of this protocol in the TLS handshake.
 const ALPN: &[u8] = b"netmesh-link/1";
@@ -37,7 +47,15 @@ const WINDOW_BYTES: u32 = 4 * 1024 * 1024;
 #[derive(Debug)]
 pub struct QuicDial {
     address: String,
-    config: quinn::ClientConfig,
+    tls: Tls,
+}
+
+/// How the other end proves who it is.
+#[derive(Debug)]
+enum Tls {
+    /// It does not.
+    Insecure(quinn::ClientConfig),
+    Profile(Arc<ClientProfile>),
 }
 
 impl QuicDial {
@@ -52,10 +70,12 @@ impl QuicDial {
             .with_no_client_auth();
         crypto.alpn_protocols = vec![ALPN.to_vec()];
         crypto.enable_sni = false;
-        let crypto = quinn::crypto::rustls::QuicClientConfig::try_from(crypto).map_err(io::Error::other)?;
-        let mut config = quinn::ClientConfig::new(Arc::new(crypto));
-        config.transport_config(transport_config());
-        Ok(QuicDial { address: address.into(), config })
+        Ok(QuicDial { address: address.into(), tls: Tls::Insecure(client_config(crypto)?) })
+    }
+
+    /// The same, with certificates; the other end's must be for the host of `address`.
+    pub fn with_tls(address: impl Into<String>, profile: Arc<ClientProfile>) -> QuicDial {
+        QuicDial { address: address.into(), tls: Tls::Profile(profile) }
     }
 
     async fn connect(&self) -> io::Result<Transport> {
@@ -76,18 +96,27 @@ impl QuicDial {
             (std::net::Ipv6Addr::UNSPECIFIED, 0).into()
         };
         let endpoint = Endpoint::client(any)?;
-        // The name is not sent and not checked.
-        let connecting =
-            endpoint.connect_with(self.config.clone(), remote, "netmesh").map_err(io::Error::other)?;
-        let connection = connecting.await?;
-        let (mut control_writer, control_reader) = connection.open_bi().await?;
-        control_writer.set_priority(1)?;
-        control_writer.write_all(&[CONTROL]).await?;
-        let (mut data_writer, data_reader) = connection.open_bi().await?;
-        data_writer.write_all(&[DATA]).await?;
-        let control = channel(control_reader, control_writer);
-        let data = channel(data_reader, data_writer);
-        Ok(transport(connection, Some(endpoint), control, data, self.address.clone()))
+        let (connection, proof) = match &self.tls {
+            Tls::Insecure(config) => {
+                // The name is not sent and not checked.
+                let connecting = endpoint.connect_with(config.clone(), remote, "netmesh");
+                (connecting.map_err(io::Error::other)?.await?, Proof::none())
+            }
+            Tls::Profile(profile) => {
+                let wanted = profile.handshake(protocols(ALPN), Expect::Host).await;
+                let (crypto, said) = wanted.map_err(io::Error::other)?;
+                let host = host_of(&self.address);
+                let connecting = endpoint.connect_with(client_config(crypto)?, remote, host);
+                let connected = connecting.map_err(io::Error::other)?.await;
+                let connection = connected
+                    .map_err(|error| io::Error::other(NotAccepted::new(&self.address, &said, &error)))?;
+                let certificate = proved_by(Side::Calling(profile.settings()), &connection);
+                let proof = Proof::calling(profile.settings(), certificate);
+                (connection, proof)
+            }
+        };
+        let (control, data) = open(&connection).await.map_err(explained)?;
+        Ok(transport(connection, Some(endpoint), control, data, self.address.clone(), proof))
     }
 }
 
@@ -111,16 +140,14 @@ impl Dialer for QuicDial {
 pub struct QuicListen {
     endpoint: Endpoint,
     local: SocketAddr,
+    closed: CancellationToken,
+    profile: Option<Arc<ServerProfile>>,
     handshakes: JoinSet<io::Result<Transport>>,
 }
 
 impl QuicListen {
     /// Listens on `address`, `host:port`; port 0 lets the system choose. Makes a new self-signed certificate.
     pub async fn bind(address: &str) -> io::Result<QuicListen> {
-        let local = tokio::net::lookup_host(address)
-            .await?
-            .next()
-            .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("{address} has no address")))?;
         let identity = SelfSigned::new("netmesh").map_err(io::Error::other)?;
         let mut crypto = rustls::ServerConfig::builder_with_provider(Arc::new(tls::provider()))
             .with_protocol_versions(&[&rustls::version::TLS13])
@@ -129,12 +156,33 @@ impl QuicListen {
             .with_single_cert(identity.chain(), identity.key())
             .map_err(io::Error::other)?;
         crypto.alpn_protocols = vec![ALPN.to_vec()];
-        let crypto = quinn::crypto::rustls::QuicServerConfig::try_from(crypto).map_err(io::Error::other)?;
-        let mut config = quinn::ServerConfig::with_crypto(Arc::new(crypto));
-        config.transport_config(transport_config());
-        let endpoint = Endpoint::server(config, local)?;
+        Self::listen(address, server_config(crypto)?, None).await
+    }
+
+    /// The same, with the certificates of a profile.
+    pub async fn bind_tls(address: &str, profile: Arc<ServerProfile>) -> io::Result<QuicListen> {
+        let (crypto, _) = profile.handshake(protocols(ALPN), None).await.map_err(io::Error::other)?;
+        Self::listen(address, server_config(crypto)?, Some(profile)).await
+    }
+
+    async fn listen(
+        address: &str,
+        config: quinn::ServerConfig,
+        profile: Option<Arc<ServerProfile>>,
+    ) -> io::Result<QuicListen> {
+        let local = tokio::net::lookup_host(address)
+            .await?
+            .next()
+            .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("{address} has no address")))?;
+        let (socket, closed) = Watched::bind(local)?;
+        let endpoint = Endpoint::new_with_abstract_socket(
+            EndpointConfig::default(),
+            Some(config),
+            socket,
+            Arc::new(TokioRuntime),
+        )?;
         let local = endpoint.local_addr()?;
-        Ok(QuicListen { endpoint, local, handshakes: JoinSet::new() })
+        Ok(QuicListen { endpoint, local, closed, profile, handshakes: JoinSet::new() })
     }
 }
 
@@ -145,14 +193,17 @@ impl Listener for QuicListen {
                 tokio::select! {
                     Some(done) = self.handshakes.join_next() => match done.map_err(io::Error::other)? {
                         Ok(transport) => return Ok(transport),
+                        // Somebody was turned away under a profile.
+                        Err(error) if Refused::within(&error).is_some() => return Err(error),
                         Err(error) => tracing::debug!(%error, "a QUIC handshake failed"),
                     },
                     incoming = self.endpoint.accept() => match incoming {
                         None => return Err(io::ErrorKind::BrokenPipe.into()),
                         Some(incoming) if self.handshakes.len() >= HANDSHAKES_MAX => incoming.refuse(),
                         Some(incoming) => {
+                            let answered = answer(incoming, self.describe(), self.profile.clone());
                             self.handshakes.spawn(async {
-                                timeout(HANDSHAKE_LIMIT, answer(incoming)).await.map_err(io::Error::from)?
+                                timeout(HANDSHAKE_LIMIT, answered).await.map_err(io::Error::from)?
                             });
                         }
                     },
@@ -168,11 +219,42 @@ impl Listener for QuicListen {
     fn describe(&self) -> String {
         format!("quic {}", self.local)
     }
+
+    fn freed(&self) -> BoxFuture<'static, ()> {
+        Box::pin(self.closed.clone().cancelled_owned())
+    }
 }
 
-async fn answer(incoming: quinn::Incoming) -> io::Result<Transport> {
-    let connection = incoming.await?;
-    let remote = connection.remote_address().to_string();
+/// Opens the control channel and the data channel.
+async fn open(connection: &Connection) -> io::Result<(Channel, Channel)> {
+    let (mut control_writer, control_reader) = connection.open_bi().await?;
+    control_writer.set_priority(1)?;
+    control_writer.write_all(&[CONTROL]).await?;
+    let (mut data_writer, data_reader) = connection.open_bi().await?;
+    data_writer.write_all(&[DATA]).await?;
+    Ok((channel(control_reader, control_writer), channel(data_reader, data_writer)))
+}
+
+async fn answer(
+    incoming: quinn::Incoming,
+    at: String,
+    profile: Option<Arc<ServerProfile>>,
+) -> io::Result<Transport> {
+    let remote = incoming.remote_address().to_string();
+    let (connection, proof) = match profile {
+        None => (incoming.await?, Proof::none()),
+        Some(profile) => {
+            let wanted = profile.handshake(protocols(ALPN), None).await;
+            let (crypto, said) = wanted.map_err(io::Error::other)?;
+            let connecting = incoming.accept_with(Arc::new(server_config(crypto)?))?;
+            let connection = connecting.await.map_err(|error| {
+                let NotAccepted { reason, certificate } = NotAccepted::new(&remote, &said, &error);
+                Refused { at, from: remote.clone(), node: None, certificate, reason }.into_error()
+            })?;
+            let certificate = proved_by(Side::Called(profile.settings()), &connection);
+            (connection, Proof::called(profile.settings(), certificate))
+        }
+    };
     let (mut control, mut data) = (None, None);
     while control.is_none() || data.is_none() {
         let (writer, mut reader) = connection.accept_bi().await?;
@@ -191,13 +273,13 @@ async fn answer(incoming: quinn::Incoming) -> io::Result<Transport> {
         }
     }
     match (control, data) {
-        (Some(control), Some(data)) => Ok(transport(connection, None, control, data, remote)),
+        (Some(control), Some(data)) => Ok(transport(connection, None, control, data, remote, proof)),
         _ => Err(io::ErrorKind::InvalidData.into()),
     }
 }
 
 fn channel(reader: RecvStream, writer: SendStream) -> Channel {
-    Channel { reader: Box::new(reader), writer: Box::new(writer) }
+    Channel { reader: Box::new(Explained(reader)), writer: Box::new(writer) }
 }
 
 /// `endpoint` is that of a caller, which is made for this link alone.
@@ -207,14 +289,29 @@ fn transport(
     control: Channel,
     data: Channel,
     remote: String,
+    Proof { insecure, identity, certificate }: Proof,
 ) -> Transport {
     let dialed = endpoint.is_some();
     Transport {
         data,
         control: Some(control),
-        info: TransportInfo { kind: "quic", remote, insecure: true, dialed },
+        info: TransportInfo { kind: "quic", remote, insecure, dialed, identity, certificate },
         guard: Some(Box::new((connection, endpoint))),
     }
+}
+
+fn client_config(crypto: rustls::ClientConfig) -> io::Result<quinn::ClientConfig> {
+    let crypto = quinn::crypto::rustls::QuicClientConfig::try_from(crypto).map_err(io::Error::other)?;
+    let mut config = quinn::ClientConfig::new(Arc::new(crypto));
+    config.transport_config(transport_config());
+    Ok(config)
+}
+
+fn server_config(crypto: rustls::ServerConfig) -> io::Result<quinn::ServerConfig> {
+    let crypto = quinn::crypto::rustls::QuicServerConfig::try_from(crypto).map_err(io::Error::other)?;
+    let mut config = quinn::ServerConfig::with_crypto(Arc::new(crypto));
+    config.transport_config(transport_config());
+    Ok(config)
 }
 
 fn transport_config() -> Arc<TransportConfig> {

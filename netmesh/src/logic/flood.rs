@@ -72,6 +72,16 @@ impl Flood {
         self.sequence
     }
 
+    /// The number of our last update.
+    pub(super) fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
+    /// Our next update has a number above this.
+    pub(super) fn outrun(&mut self, sequence: u64) {
+        self.sequence = self.sequence.max(sequence);
+    }
+
     /// True if a twin may be accused now, which counts as done.
     pub(super) fn may_accuse(&mut self, now: Instant) -> bool {
         let free = self.accused.is_none_or(|last| now >= last + ACCUSATION_PAUSE);

@@ -3,9 +3,12 @@
 //! Both ends do the same: they send an update about themselves at once and every second. Whoever sent the first update
 //! that arrives is the peer, if it may be. Of two sessions with one peer only one can stay; see [`rivalry`].
 
-use std::time::{Duration, Instant};
+use std::{
+    borrow::Cow,
+    time::{Duration, Instant},
+};
 
-use super::{LinkConfig, link::Link};
+use super::{Heartbeat, LinkConfig, identity::Accepted, link::Link};
 use crate::{
     id::{Cost, NodeId},
     wire::{Offer, RoutingUpdate},
@@ -54,6 +57,8 @@ pub(super) struct Greeting {
     pub(super) lists_us: bool,
     /// What it can do beyond Receptor.
     pub(super) offer: Option<Offer>,
+    /// Its certificate names no node, so that it could be anyone's.
+    pub(super) unnamed: bool,
 }
 
 /// What to do with a second session with the same peer.
@@ -83,14 +88,15 @@ impl Handshake {
     }
 
     /// Reads the first update, and says why its sender may not be our peer.
-    pub(super) fn greet(&self, us: &NodeId, update: &RoutingUpdate) -> Result<Greeting, &'static str> {
+    pub(super) fn greet(&self, us: &NodeId, update: &RoutingUpdate) -> Result<Greeting, Cow<'static, str>> {
         let peer = &update.forwarding_node;
         if peer == us {
-            return Err("it tried to connect using our own node ID");
+            return Err("it tried to connect using our own node ID".into());
         }
         if self.config.allowed_peers.as_ref().is_some_and(|allowed| !allowed.contains(peer)) {
-            return Err("it is not in the allowed peers list");
+            return Err("it is not in the allowed peers list".into());
         }
+        let accepted = self.config.identity.may_be(peer)?;
         let own = update.node == *peer;
         Ok(Greeting {
             peer: peer.clone(),
@@ -98,7 +104,13 @@ impl Handshake {
             version: own.then_some((update.epoch, update.sequence)),
             lists_us: own && update.connections.as_ref().is_some_and(|peers| peers.contains_key(us)),
             offer: update.offer.filter(|_| own),
+            unnamed: accepted == Accepted::Unnamed,
         })
+    }
+
+    /// How the two ends are to tell each other that they live.
+    pub(super) fn heartbeat(&self) -> Option<Heartbeat> {
+        self.config.heartbeat
     }
 
     /// When it next wants [`Handshake::handle_timeout`].
@@ -147,7 +159,7 @@ pub(super) fn rivalry(us: &NodeId, old: &Link, new: &Handshake, greeting: &Greet
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::Message;
+    use crate::{logic::heartbeat::Pulse, wire::Message};
 
     fn id(name: &str) -> NodeId {
         NodeId::new(name).unwrap()
@@ -208,9 +220,11 @@ mod tests {
             version: Some(version),
             lists_us,
             offer,
+            unnamed: false,
         };
-        let ours = Some(Offer { version: 1, digest: 0 });
-        let mut old = Link::new(&greet((7, 3), false, ours), 9, now);
+        let ours = Some(Offer { version: 1, digest: 0, rhythm: None });
+        let pulse = Pulse::new(None, Duration::from_secs(21), now);
+        let mut old = Link::new(&greet((7, 3), false, ours), 9, pulse, now);
         let judge = |old: &Link, greeting: &Greeting| rivalry(&id("a"), old, &new, greeting);
         assert_eq!(judge(&old, &greet((8, 1), false, None)), Rivalry::Challenge, "restarted, or a twin");
         assert_eq!(judge(&old, &greet((6, 1), false, ours)), Rivalry::Refuse, "an older life");

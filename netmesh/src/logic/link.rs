@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::handshake::Greeting;
+use super::{handshake::Greeting, heartbeat::Pulse};
 use crate::{
     id::{Cost, NodeId},
     wire::{Offer, RoutingUpdate},
@@ -21,7 +21,8 @@ pub(super) struct Link {
     pub(super) listed_us: bool,
     /// The sequences of the first updates that crossed the link: ours, theirs.
     pub(super) first_sequences: (u64, u64),
-    heard: Instant,
+    /// Whether it lives.
+    pub(super) pulse: Pulse,
     /// Since when the peer's picture of the mesh has not been ours.
     differs_since: Option<Instant>,
 }
@@ -42,7 +43,11 @@ pub(super) enum Judgement {
 
 impl Link {
     /// The link that `greeting` began; `first_sequence` is that of our own first update on it.
-    pub(super) fn new(greeting: &Greeting, first_sequence: u64, now: Instant) -> Link {
+    pub(super) fn new(greeting: &Greeting, first_sequence: u64, mut pulse: Pulse, now: Instant) -> Link {
+        pulse.hear(now);
+        if let Some(rhythm) = greeting.offer.and_then(|offer| offer.rhythm) {
+            pulse.agree(rhythm, now);
+        }
         Link {
             peer: greeting.peer.clone(),
             cost: greeting.cost,
@@ -50,24 +55,9 @@ impl Link {
             version: greeting.version,
             listed_us: false,
             first_sequences: (first_sequence, greeting.version.map_or(u64::MAX, |(_, sequence)| sequence)),
-            heard: now,
+            pulse,
             differs_since: None,
         }
-    }
-
-    /// Something came by the link at `at`.
-    pub(super) fn hear(&mut self, at: Instant) {
-        self.heard = self.heard.max(at);
-    }
-
-    /// When something last came by it.
-    pub(super) fn heard(&self) -> Instant {
-        self.heard
-    }
-
-    /// When it counts as dead if nothing comes by it.
-    pub(super) fn dead_at(&self, idle_limit: Duration) -> Instant {
-        self.heard + idle_limit
     }
 
     /// Compares our picture of the mesh with the peer's; true if the peer should be told ours, for something was lost.
@@ -85,16 +75,23 @@ impl Link {
     }
 
     /// Checks an update that came by the link, in Receptor's order.
-    pub(super) fn judge(&mut self, us: &NodeId, update: &RoutingUpdate) -> Judgement {
+    pub(super) fn judge(&mut self, us: &NodeId, update: &RoutingUpdate, now: Instant) -> Judgement {
         if update.forwarding_node != self.peer {
             return Judgement::End("remote node ID changed unexpectedly");
         }
         if update.node != self.peer {
             return Judgement::Process;
         }
-        // Both may overtake each other; what counts is the latest word.
-        self.version = self.version.max(Some((update.epoch, update.sequence)));
+        // Words may overtake each other, and an older one takes nothing back.
+        let version = Some((update.epoch, update.sequence));
+        if version < self.version {
+            return Judgement::Skip;
+        }
+        self.version = version;
         self.offer = update.offer.or(self.offer);
+        if let Some(rhythm) = update.offer.and_then(|offer| offer.rhythm) {
+            self.pulse.agree(rhythm, now);
+        }
         match update.connections.as_ref().and_then(|peers| peers.get(us)) {
             None if self.listed_us => Judgement::End("remote node no longer lists us as a connection"),
             None => Judgement::Skip,
@@ -120,9 +117,16 @@ mod tests {
     }
 
     fn link() -> Link {
-        let greeting =
-            Greeting { peer: id("b"), cost: Cost::ONE, version: Some((1, 1)), lists_us: false, offer: None };
-        Link::new(&greeting, 1, Instant::now())
+        let greeting = Greeting {
+            peer: id("b"),
+            cost: Cost::ONE,
+            version: Some((1, 1)),
+            lists_us: false,
+            offer: None,
+            unnamed: false,
+        };
+        let now = Instant::now();
+        Link::new(&greeting, 1, Pulse::new(None, Duration::from_secs(21), now), now)
     }
 
     fn update(node: &str, by: &str, links: &[(&str, f64)]) -> RoutingUpdate {
@@ -140,17 +144,17 @@ mod tests {
 
     #[test]
     fn a_peer_that_does_not_list_us_yet_is_skipped_and_later_ends_the_link() {
-        let (mut link, us) = (link(), id("a"));
-        assert_eq!(link.judge(&us, &update("b", "b", &[])), Judgement::Skip);
-        assert_eq!(link.judge(&us, &update("b", "b", &[("a", 1.0)])), Judgement::Process);
-        assert!(matches!(link.judge(&us, &update("b", "b", &[])), Judgement::End(_)));
+        let (mut link, us, now) = (link(), id("a"), Instant::now());
+        assert_eq!(link.judge(&us, &update("b", "b", &[]), now), Judgement::Skip);
+        assert_eq!(link.judge(&us, &update("b", "b", &[("a", 1.0)]), now), Judgement::Process);
+        assert!(matches!(link.judge(&us, &update("b", "b", &[]), now), Judgement::End(_)));
     }
 
     #[test]
     fn cost_and_name_must_stay_as_agreed() {
-        let us = id("a");
-        assert!(matches!(link().judge(&us, &update("b", "b", &[("a", 1.5)])), Judgement::End(_)));
-        assert!(matches!(link().judge(&us, &update("b", "c", &[("a", 1.0)])), Judgement::End(_)));
-        assert_eq!(link().judge(&us, &update("x", "b", &[])), Judgement::Process);
+        let (us, now) = (id("a"), Instant::now());
+        assert!(matches!(link().judge(&us, &update("b", "b", &[("a", 1.5)]), now), Judgement::End(_)));
+        assert!(matches!(link().judge(&us, &update("b", "c", &[("a", 1.0)]), now), Judgement::End(_)));
+        assert_eq!(link().judge(&us, &update("x", "b", &[]), now), Judgement::Process);
     }
 }

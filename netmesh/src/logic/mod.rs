@@ -10,14 +10,18 @@
 //!            │                 flood                        │                         │
 //!            └──────────────────────────────────────────────┼─────────────────────────┘
 //!                  │                                        ▼
-//!             poll_action                forward(&Tables, &Header), by any link reader
+//!             poll_action                forward(&Tables, &Header), by any link reader; asks the firewall first
 //! ```
 
 pub(crate) mod dice;
+mod firewall;
 mod flood;
 mod forward;
 mod handshake;
+pub(crate) mod heartbeat;
+mod identity;
 mod link;
+mod offences;
 mod probe;
 mod router;
 mod routes;
@@ -26,6 +30,7 @@ mod topology;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
@@ -36,8 +41,12 @@ use crate::{
     wire::{Advert, ConnType, Header, Unreachable, WorkCommand},
 };
 
+pub use firewall::{BadAction, BadPattern, Blocked, Firewall, FirewallAction, Pattern, Rule};
 pub use flood::FLOOD_PERIOD;
 pub use forward::{LocalService, Tables, Verdict, forward};
+pub use heartbeat::{BEATS_MAX, Heartbeat, INTERVAL_MAX, INTERVAL_MIN};
+pub use identity::Identity;
+pub use offences::Offence;
 pub use probe::{ProbeId, ProbeResult};
 pub use router::Router;
 pub use routes::{Route, RoutingTable, routes};
@@ -68,7 +77,7 @@ pub struct RouterConfig {
 }
 
 /// What the configuration says of a link, before its peer is known.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct LinkConfig {
     /// What crossing it costs; both ends must agree.
     pub cost: Cost,
@@ -76,6 +85,17 @@ pub struct LinkConfig {
     pub node_costs: BTreeMap<NodeId, Cost>,
     /// Who may be the peer; `None` is anyone.
     pub allowed_peers: Option<BTreeSet<NodeId>>,
+    /// How both ends tell each other that they live; `None` leaves it to routing updates, as with Receptor.
+    pub heartbeat: Option<Heartbeat>,
+    /// What the other end has proved about itself: known when the transport is there, not from the configuration.
+    pub identity: Identity,
+}
+
+impl Default for LinkConfig {
+    fn default() -> LinkConfig {
+        let (cost, node_costs, allowed_peers, identity) = Default::default();
+        LinkConfig { cost, node_costs, allowed_peers, heartbeat: Some(Heartbeat::default()), identity }
+    }
 }
 
 /// What this node asks of its router.
@@ -95,6 +115,8 @@ pub enum Call {
         /// The service.
         service: ServiceName,
     },
+    /// From now on these rules decide what passes.
+    Firewall(Arc<Firewall>),
     /// The work types that our control service accepts.
     WorkCommands(Vec<WorkCommand>),
     /// See whether a node answers; ends in [`Action::ProbeDone`].
@@ -213,6 +235,15 @@ pub enum Action {
         /// Who is at its other end.
         peer: NodeId,
     },
+    /// The other end of a link may not be our peer. Comes before [`Action::Close`].
+    Rejected {
+        /// Which link.
+        link: LinkId,
+        /// Who it says it is.
+        node: NodeId,
+        /// Why not.
+        reason: String,
+    },
     /// Something for the log.
     Log {
         /// How bad it is.
@@ -240,12 +271,18 @@ pub struct MeshStatus {
     pub node: NodeId,
     /// Its established links, by peer.
     pub connections: Vec<Connection>,
+    /// The neighbours that were lost in silence within the last ten minutes and are not back.
+    pub lost: Vec<Lost>,
+    /// How often neighbours sent what was not taken in, by kind.
+    pub refused: BTreeMap<&'static str, u64>,
     /// Next hop toward every node in reach.
     pub routes: BTreeMap<NodeId, NodeId>,
     /// What each node's links cost.
     pub costs: BTreeMap<NodeId, BTreeMap<NodeId, f64>>,
     /// Every service known: ours, as of now and with work types, then those of others.
     pub adverts: Vec<Advert>,
+    /// How many datagrams firewall rules did not let pass.
+    pub blocked: Blocked,
 }
 
 /// An established link.
@@ -260,5 +297,31 @@ pub struct Connection {
     /// The peer is a netmesh node, and this is the newest version of our extensions it speaks.
     pub netmesh: Option<u32>,
     /// How long it has been silent.
+    pub idle: Duration,
+    /// From one heartbeat to the next; `None` with a peer that knows none.
+    pub interval: Option<Duration>,
+    /// After how much silence it counts as dead.
+    pub silence: Duration,
+    /// Whether it lives, as far as can be told.
+    pub state: Liveness,
+}
+
+/// Whether a neighbour lives, as far as can be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Liveness {
+    /// It was heard.
+    Alive,
+    /// It should have been heard by now, and is being asked.
+    Late,
+    /// It was lost in silence, has a new link, and carries no traffic until it was heard often enough.
+    Returning,
+}
+
+/// A neighbour that was lost in silence and has not come back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lost {
+    /// Who.
+    pub peer: NodeId,
+    /// How long ago it was last heard.
     pub idle: Duration,
 }

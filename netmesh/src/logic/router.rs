@@ -14,12 +14,13 @@ use bytes::Bytes;
 use tracing::Level;
 
 use super::{
-    Action, Call, Class, Connection, LinkConfig, LinkId, MeshStatus, Route, RouterConfig, RoutingTable,
-    Tables,
+    Action, Blocked, Call, Class, Connection, Firewall, LinkConfig, LinkId, Liveness, Lost, MeshStatus,
+    Route, RouterConfig, RoutingTable, Tables,
     dice::Dice,
     flood::Flood,
     handshake::Handshake,
     link::Link,
+    offences::{Offence, Offences},
     probe::{Probes, Purpose, Question},
     routes,
     services::Services,
@@ -27,7 +28,7 @@ use super::{
 };
 use crate::{
     id::NodeId,
-    wire::{BadMessage, Kind, MAX_MESSAGE, Message},
+    wire::{BadMessage, Datagram, Kind, MAX_MESSAGE, Message},
 };
 
 /// How long changes are gathered after routes were computed, before they are computed again: so long for each node and
@@ -51,6 +52,8 @@ pub struct Router {
     started: (Instant, SystemTime),
     dice: Dice,
     handshakes: BTreeMap<LinkId, Handshake>,
+    /// Neighbours that were lost in silence, and when they were last heard.
+    lost: BTreeMap<NodeId, Instant>,
     links: BTreeMap<LinkId, Link>,
     peers: BTreeMap<NodeId, LinkId>,
     topology: Topology,
@@ -62,14 +65,22 @@ pub struct Router {
     reach: Arc<BTreeMap<NodeId, Route>>,
     digest: u64,
     tables: Arc<Tables>,
+    firewall: Arc<Firewall>,
+    /// Of the datagrams that came here; those that a link's reader or a sender dropped by itself are not in it.
+    blocked: Blocked,
     /// When routes are to be computed again, if the topology has changed.
     stale: Option<Instant>,
     computed: Instant,
     /// How long it waits after that.
     pause: Duration,
     sweep: Instant,
+    offences: Offences,
+    /// When the first link of this life got its peer.
+    first_link: Option<Instant>,
     /// When an elder node of our name last said that we should stop.
     accused: Option<Instant>,
+    /// The link that brought it.
+    accuser: Option<LinkId>,
     actions: VecDeque<Action>,
 }
 
@@ -84,6 +95,7 @@ impl Router {
             started: (now, config.wall),
             dice: Dice::new(config.seed),
             handshakes: BTreeMap::new(),
+            lost: BTreeMap::new(),
             links: BTreeMap::new(),
             peers: BTreeMap::new(),
             costs: topology.costs(),
@@ -94,12 +106,17 @@ impl Router {
             routes: RoutingTable::new(),
             reach: Arc::default(),
             digest: 0,
-            tables: Arc::new(Tables::new(us.clone())),
+            tables: Arc::new(Tables::new(us.clone(), Arc::default())),
+            firewall: Arc::default(),
+            blocked: Blocked::default(),
             stale: None,
             computed: now,
             pause: Duration::ZERO,
             sweep: now + SWEEP_PERIOD,
+            offences: Offences::default(),
+            first_link: None,
             accused: None,
+            accuser: None,
             actions: VecDeque::new(),
             us,
         }
@@ -119,13 +136,20 @@ impl Router {
         if self.handshakes.contains_key(&link) {
             self.handle_greeting(link, message, now);
         } else if let Some(live) = self.links.get_mut(&link) {
-            live.hear(now);
+            live.pulse.hear(now);
             match Message::decode(message) {
+                // What we send to ourselves crosses no link.
+                Ok(Message::Data(Datagram { header, .. }))
+                    if header.from == header.to && header.from == self.us.hash() =>
+                {
+                    self.offend(link, Offence::OurSource, now);
+                }
                 Ok(Message::Data(datagram)) => self.handle_datagram(datagram, now),
                 Ok(Message::Routing(update)) => self.handle_update(link, update, now),
                 Ok(Message::Advert(advert)) => self.handle_advert(link, advert, message, now),
                 Ok(Message::Reject) => self.end_link(link, "the peer ended it", false, now),
-                Err(problem) => self.dropped(link, &problem),
+                Ok(Message::Beat { asks }) => self.handle_beat(link, asks, now),
+                Err(problem) => self.dropped(link, &problem, now),
             }
         }
         self.compute_if_due(now);
@@ -134,7 +158,7 @@ impl Router {
     /// The data plane has heard a link at a time: it is alive. Say so before [`Router::handle_timeout`].
     pub fn handle_heard(&mut self, link: LinkId, at: Instant) {
         if let Some(live) = self.links.get_mut(&link) {
-            live.hear(at);
+            live.pulse.hear(at);
         }
     }
 
@@ -151,6 +175,10 @@ impl Router {
                 self.services.advertise(service, conn_type, tags, now)
             }
             Call::Withdraw { service } => self.withdraw(service, now),
+            Call::Firewall(firewall) => {
+                self.firewall = firewall;
+                self.stale = Some(now); // the tables carry it
+            }
             Call::WorkCommands(work_commands) => self.services.set_work_commands(work_commands, now),
             Call::Ping { id, to, hops } => self.ask(Question { purpose: Purpose::Ping(id), to, hops }, now),
             Call::Traceroute { id, to } => {
@@ -165,7 +193,10 @@ impl Router {
 
     /// The time that [`Router::poll_timeout`] named has come.
     pub fn handle_timeout(&mut self, now: Instant) {
+        let due = self.poll_timeout().unwrap_or(now);
+        self.forgive_links(now.saturating_duration_since(due), now);
         self.drop_dead_links(now);
+        self.send_beats(now);
         self.continue_handshakes(now);
         while let Some(step) = self.probes.handle_timeout(now) {
             self.follow(step, now);
@@ -178,6 +209,7 @@ impl Router {
         }
         if self.sweep <= now {
             self.sweep = now + SWEEP_PERIOD;
+            self.forget_lost(now);
             self.services.expire(&self.routes, now);
             if self.topology.expire(&self.routes, now) {
                 self.topology_changed(now);
@@ -194,7 +226,8 @@ impl Router {
     /// When it next wants [`Router::handle_timeout`], if ever.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let handshakes = self.handshakes.values().map(Handshake::poll_timeout);
-        let links = self.links.values().map(|link| link.dead_at(self.idle_limit));
+        let pulse = |link: &Link| link.pulse.beat_at().into_iter().fold(link.pulse.dead_at(), Instant::min);
+        let links = self.links.values().map(pulse);
         let sessions = handshakes.chain(links).min();
         // Who has no peer has nobody to speak to; what is due then is due when the first one comes.
         let speech = (!self.links.is_empty())
@@ -229,15 +262,29 @@ impl Router {
                 cost: live.cost,
                 link: *link,
                 netmesh: live.offer.map(|offer| offer.version),
-                idle: now.saturating_duration_since(live.heard()),
+                idle: now.saturating_duration_since(live.pulse.heard()),
+                interval: live.pulse.interval(),
+                silence: live.pulse.silence(),
+                state: match &live.pulse {
+                    pulse if pulse.returns() => Liveness::Returning,
+                    pulse if pulse.is_late(now) => Liveness::Late,
+                    _ => Liveness::Alive,
+                },
             })
+        };
+        let lost = |(peer, heard): (&NodeId, &Instant)| Lost {
+            peer: peer.clone(),
+            idle: now.saturating_duration_since(*heard),
         };
         MeshStatus {
             node: self.us.clone(),
             connections: self.peers.iter().filter_map(connection).collect(),
+            lost: self.lost.iter().map(lost).collect(),
+            refused: self.offences.counts(),
             routes: self.routes.clone(),
             costs: self.costs.clone(),
             adverts: self.services.status(self.wall_nanos(now)),
+            blocked: self.blocked,
         }
     }
 
@@ -264,7 +311,7 @@ impl Router {
             ROUTES_PAUSE.saturating_mul(u32::try_from(size).unwrap_or(u32::MAX)).min(ROUTES_PAUSE_MAX);
         self.routes = routes(&self.us, &self.costs);
         self.digest = digest(&self.us, &self.costs, &self.routes);
-        let mut tables = Tables::new(self.us.clone());
+        let mut tables = Tables::new(self.us.clone(), Arc::clone(&self.firewall));
         for node in self.costs.keys() {
             let link = self.routes.get(node).and_then(|hop| self.peers.get(hop));
             tables.insert(node, link.copied());
@@ -278,7 +325,9 @@ impl Router {
             self.reach = Arc::new(reach);
             self.actions.push_back(Action::TablesChanged);
         }
-        self.stop_if_duplicate(now);
+        if let Some(link) = self.accuser {
+            self.stop_if_duplicate(link, now);
+        }
     }
 
     fn send(&mut self, link: LinkId, class: Class, message: Bytes) {
@@ -297,10 +346,34 @@ impl Router {
         self.actions.push_back(Action::Log { level, text });
     }
 
-    fn dropped(&mut self, link: LinkId, problem: &BadMessage) {
+    fn dropped(&mut self, link: LinkId, problem: &BadMessage, now: Instant) {
         let peer = self.links.get(&link).map_or("a neighbour", |live| live.peer.as_str());
         let text = format!("dropped a message from {peer}: {problem}");
         self.log(Level::DEBUG, text);
+        // A later version may have kinds that we do not know.
+        if !matches!(problem, BadMessage::UnknownKind(_)) {
+            self.offend(link, Offence::Malformed, now);
+        }
+    }
+
+    /// Notes that a link brought what must not be taken in.
+    fn offend(&mut self, link: LinkId, offence: Offence, now: Instant) {
+        let Some(live) = self.links.get(&link) else {
+            return;
+        };
+        if let Some(text) = self.offences.count(&live.peer, offence, now) {
+            self.log(Level::WARN, text);
+        }
+    }
+
+    fn link_with(&self, peer: &NodeId) -> Option<&Link> {
+        self.peers.get(peer).and_then(|link| self.links.get(link))
+    }
+
+    /// True if `node` is a neighbour that speaks for itself: what others say of it is not needed.
+    fn is_near(&self, node: &NodeId, now: Instant) -> bool {
+        self.link_with(node)
+            .is_some_and(|live| live.listed_us && !live.pulse.returns() && !live.pulse.is_late(now))
     }
 
     fn wall_nanos(&self, now: Instant) -> i128 {

@@ -71,6 +71,8 @@ struct Held {
     cancel: bool,
     message: Bytes,
     heard: Instant,
+    /// The node itself said so, over a link with us that it still has.
+    near: bool,
 }
 
 impl Services {
@@ -143,7 +145,17 @@ impl Services {
     }
 
     /// Takes in an advert; true if it is news and goes on to the other peers.
-    pub(super) fn hear(&mut self, advert: &Advert, message: &[u8], now: Instant, wall_nanos: i128) -> bool {
+    ///
+    /// Later replaces earlier. A date more than a day ahead is believed only as long as nothing more likely is heard, and
+    /// `near` says that the node itself told us, which is believed before all.
+    pub(super) fn hear(
+        &mut self,
+        advert: &Advert,
+        message: &[u8],
+        near: bool,
+        now: Instant,
+        wall_nanos: i128,
+    ) -> bool {
         let nanos = advert.time.nanos();
         if advert.node == self.us {
             // An echo, an earlier life of ours, or a lie. If others believe it over us, say it again, later.
@@ -155,7 +167,8 @@ impl Services {
         }
         let key = (advert.node.clone(), advert.service);
         let old = self.held.get(&key);
-        if old.is_some_and(|held| nanos <= held.nanos) {
+        let rank = |near: bool, nanos: i128| (near, nanos < wall_nanos + DAY_NANOS, nanos);
+        if old.is_some_and(|held| rank(near, nanos) <= rank(held.near, held.nanos)) {
             return false;
         }
         let bytes = self.held_bytes - old.map_or(0, |held| held.message.len()) + message.len();
@@ -165,8 +178,28 @@ impl Services {
         }
         self.held_bytes = bytes;
         let message = Bytes::copy_from_slice(message);
-        self.held.insert(key, Held { nanos, cancel: advert.cancel, message, heard: now });
+        self.held.insert(key, Held { nanos, cancel: advert.cancel, message, heard: now, near });
         true
+    }
+
+    /// True if the node of an advert has told us of the service itself, over its own link.
+    pub(super) fn is_told_by_neighbour(&self, advert: &Advert) -> bool {
+        self.held(advert).is_some_and(|held| held.near)
+    }
+
+    /// True if an advert says something else than what is held, as of a later date.
+    pub(super) fn contradicts(&self, advert: &Advert, message: &[u8]) -> bool {
+        self.held(advert).is_some_and(|held| advert.time.nanos() > held.nanos && *held.message != *message)
+    }
+
+    /// A neighbour is gone: from now on others speak of it as well.
+    pub(super) fn peer_down(&mut self, peer: &NodeId) {
+        let held = self.held.iter_mut().filter(|((node, _), _)| node == peer);
+        held.for_each(|(_, held)| held.near = false);
+    }
+
+    fn held(&self, advert: &Advert) -> Option<&Held> {
+        self.held.get(&(advert.node.clone(), advert.service))
     }
 
     /// True after an advert found no room.

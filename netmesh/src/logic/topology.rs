@@ -26,6 +26,9 @@ const BYTES_MAX: usize = 64 * 1024 * 1024;
 /// How often room is made at most when all is taken.
 const ROOM_PAUSE: Duration = Duration::from_secs(5);
 
+/// How long an older word must have been said, and the newer one not, before it is believed: three floods and more.
+const DOUBT_FOR: Duration = Duration::from_secs(35);
+
 /// How long a node out of reach is remembered.
 const MEMORY: Duration = Duration::from_secs(600);
 
@@ -64,6 +67,31 @@ struct Word {
     message: Bytes,
     weight: usize,
     heard: Instant,
+    /// An older word that keeps being said while this one is not.
+    doubt: Option<Doubt>,
+}
+
+/// Somebody says, again and again, what by its number is out of date.
+#[derive(Clone, Copy, Debug)]
+struct Doubt {
+    version: (u64, u64),
+    since: Instant,
+    times: u8,
+}
+
+impl Word {
+    /// Takes in an older word; true if by now it is to be believed: it is said ever anew, for longer than the newer one may
+    /// be silent. So a word with a number out of all reach, which somebody forged or a broken clock gave, does not
+    /// silence its node for ever.
+    fn doubted(&mut self, version: (u64, u64), now: Instant) -> bool {
+        let said = match self.doubt {
+            Some(doubt) if version <= doubt.version => return false, // an echo, or older still
+            Some(doubt) => Doubt { version, times: doubt.times.saturating_add(1), ..doubt },
+            None => Doubt { version, since: now.max(self.heard), times: 1 },
+        };
+        self.doubt = Some(said);
+        said.times >= 3 && now >= said.since.max(self.heard) + DOUBT_FOR
+    }
 }
 
 /// What an update is to us.
@@ -111,20 +139,27 @@ impl Topology {
         self.peers.iter().map(|(peer, cost)| (peer.clone(), cost.value())).collect()
     }
 
-    /// Takes in what another node says about itself.
-    pub(super) fn hear(&mut self, update: &RoutingUpdate, now: Instant) -> News {
+    /// Takes in what another node says about itself; `near` if it says so over its own link with us.
+    pub(super) fn hear(&mut self, update: &RoutingUpdate, near: bool, now: Instant) -> News {
         let links = update.connections.clone().unwrap_or_default();
         let version = (update.epoch, update.sequence);
         let weight = weight(&links);
         let fits = |old: usize| self.bytes - old + weight <= BYTES_MAX;
         let known = self.words.len();
+        let old = self.words.get_mut(&update.node).is_some_and(|word| {
+            let held = (word.epoch, word.sequence);
+            version == held || (version < held && !near && !word.doubted(version, now))
+        });
+        if old {
+            return News::Old;
+        }
         match self.words.get_mut(&update.node) {
-            Some(word) if version <= (word.epoch, word.sequence) => News::Old,
             Some(word) if !fits(word.weight) => News::Full,
             Some(word) => {
                 self.bytes = self.bytes - word.weight + weight;
                 let restarted = word.epoch != update.epoch;
                 (word.epoch, word.sequence, word.heard) = (update.epoch, update.sequence, now);
+                word.doubt = None;
                 word.weight = weight;
                 if word.links == links && !restarted {
                     return News::Same;
@@ -135,7 +170,8 @@ impl Topology {
             None if known >= NODES_MAX || !fits(0) => News::Full,
             None => {
                 let (epoch, sequence) = version;
-                let word = Word { epoch, sequence, links, message: Bytes::new(), weight, heard: now };
+                let word =
+                    Word { epoch, sequence, links, message: Bytes::new(), weight, heard: now, doubt: None };
                 self.bytes += weight;
                 self.words.insert(update.node.clone(), word);
                 News::Newcomer

@@ -16,8 +16,10 @@ use super::{
 use crate::{
     id::NodeId,
     logic::{
-        Action, Call, Class, LinkConfig, LinkId, MeshStatus, ProbeId, ProbeResult, Problem, Route, Router,
+        Action, Call, Class, Firewall, LinkConfig, LinkId, MeshStatus, ProbeId, ProbeResult, Problem, Route,
+        Router,
     },
+    tls::Refused,
 };
 
 /// Events that may wait. Readers of links wait when there are more, other senders drop theirs.
@@ -52,6 +54,13 @@ pub(crate) enum Event {
         question: Question,
         /// For the answers.
         done: oneshot::Sender<Vec<ProbeResult>>,
+    },
+    /// Other rules decide what passes; answered when they do.
+    Firewall {
+        /// The rules.
+        rules: Arc<Firewall>,
+        /// For the answer.
+        done: oneshot::Sender<()>,
     },
     /// Somebody wants to see the state.
     Status(oneshot::Sender<MeshStatus>),
@@ -145,8 +154,18 @@ impl Driver {
             }
             Event::Status(reply) => {
                 self.tell_heard();
+                let mut status = self.router.status(now());
+                let blocked = self.plane.blocked();
+                status.blocked.rejected += blocked.rejected;
+                status.blocked.dropped += blocked.dropped;
                 // Who asked may have gone away.
-                let _ = reply.send(self.router.status(now()));
+                let _ = reply.send(status);
+            }
+            Event::Firewall { rules, done } => {
+                self.router.handle_call(Call::Firewall(rules), now());
+                self.perform();
+                // Who asked may have gone away.
+                let _ = done.send(());
             }
             Event::Shutdown(reply) => {
                 self.router.handle_call(Call::Shutdown, now());
@@ -179,7 +198,17 @@ impl Driver {
             }
             Action::Close { link, reason } => {
                 if let Some(link) = self.plane.links.load().get(&link) {
-                    tracing::info!(link = link.id.0, remote = link.info.remote, reason, "closing a link");
+                    // A stranger who comes and goes is no event.
+                    if link.established.get().is_some() || link.info.dialed {
+                        tracing::info!(link = link.id.0, remote = link.info.remote, reason, "closing a link");
+                    } else {
+                        tracing::debug!(
+                            link = link.id.0,
+                            remote = link.info.remote,
+                            reason,
+                            "sent a caller away"
+                        );
+                    }
                     link.outbox.close();
                 }
                 self.change_links(|links| drop(links.remove(&link)));
@@ -208,8 +237,25 @@ impl Driver {
                     tracing::info!(link = link.id.0, remote = link.info.remote, %peer, "link established");
                 }
             }
+            Action::Rejected { link, node, reason } => self.tell_rejected(link, node, reason),
             Action::Log { level, text } => log(level, &text),
             Action::Duplicate => self.duplicate.cancel(),
+        }
+    }
+
+    fn tell_rejected(&self, link: LinkId, node: NodeId, reason: String) {
+        if let Some(link) = self.plane.links.load().get(&link) {
+            let info = &link.info;
+            self.plane.refused(&Refused {
+                at: info.kind.to_owned(),
+                from: info.remote.clone(),
+                node: Some(node),
+                certificate: info.certificate.clone(),
+                reason: match &info.certificate {
+                    Some(certificate) => format!("{reason} ({certificate})"),
+                    None => reason,
+                },
+            });
         }
     }
 

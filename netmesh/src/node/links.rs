@@ -10,15 +10,19 @@ use super::{
     pump,
 };
 use crate::{
-    backend::{Dialer, Ended, Listener, Redial, Transport},
+    backend::{Dialer, Ended, Listener, Redial, Transport, counted_as},
     logic::LinkConfig,
-    tls,
+    tls::{self, Refused},
 };
 
 /// Links of one listener that may be up.
 const LINKS_MAX: usize = 4096;
 /// Of these, callers that have not said who they are. The one that has waited longest makes room for the next.
 const HALF_OPEN_MAX: usize = 256;
+/// How much of that one address may take: of the links, and of the half-open ones, where its own oldest makes room. So an
+/// address, or the 64 bits of an IPv6 one that somebody owns together, keeps nobody else out.
+const HOST_LINKS_MAX: usize = 1024;
+const HOST_HALF_OPEN_MAX: usize = 64;
 /// The wait after an accept that failed for want of resources, doubled each time up to a second.
 const ACCEPT_WAIT: Duration = Duration::from_millis(10);
 const ACCEPT_WAIT_MAX: Duration = Duration::from_secs(1);
@@ -72,6 +76,7 @@ pub(crate) async fn keep_accepting(
 ) {
     let mut callers = Callers::default();
     let mut wait = ACCEPT_WAIT;
+    let mut refusing = false;
     loop {
         let accepted = tokio::select! {
             () = cancel.cancelled() => break,
@@ -80,17 +85,22 @@ pub(crate) async fn keep_accepting(
         match accepted {
             Ok(transport) => {
                 wait = ACCEPT_WAIT;
-                if !callers.make_room() {
-                    tracing::warn!(
-                        listener = listener.describe(),
-                        "refused a caller: {LINKS_MAX} links are up"
-                    );
+                let host = counted_as(&transport.info.remote);
+                if let Some(full) = callers.make_room(&host) {
+                    // Told once, until there is room again: whoever is refused calls again and again.
+                    if !std::mem::replace(&mut refusing, true) {
+                        tracing::warn!(listener = listener.describe(), host, "refuses callers: {full}");
+                    }
                     continue;
                 }
+                refusing = false;
                 let Some(link) = attach(&plane, transport, config.clone()).await else { break };
                 callers.half_open.push_back(link);
             }
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => break,
+            Err(error) if Refused::within(&error).is_some() => {
+                Refused::within(&error).into_iter().for_each(|refused| plane.refused(refused));
+            }
             Err(error) if concerns_one_caller(&error) => {
                 tracing::debug!(listener = listener.describe(), %error, "a caller went away");
             }
@@ -115,8 +125,8 @@ struct Callers {
 }
 
 impl Callers {
-    /// Sees to it that one more can come. False when too many are up.
-    fn make_room(&mut self) -> bool {
+    /// Sees to it that one more can come from `host`; a text when too many are up.
+    fn make_room(&mut self, host: &str) -> Option<String> {
         for link in std::mem::take(&mut self.half_open) {
             if link.down.is_cancelled() {
                 continue;
@@ -127,18 +137,30 @@ impl Callers {
             }
         }
         self.settled.retain(|link| !link.down.is_cancelled());
+        let of_host = |link: &&Arc<Link>| counted_as(&link.info.remote) == host;
+        let half_open = self.half_open.iter().filter(of_host).count();
+        if half_open >= HOST_HALF_OPEN_MAX {
+            let oldest = self.half_open.iter().position(|link| of_host(&link));
+            oldest.and_then(|at| self.half_open.remove(at)).inspect(|link| link.cut.cancel());
+        }
         while self.half_open.len() >= HALF_OPEN_MAX {
             if let Some(oldest) = self.half_open.pop_front() {
                 oldest.cut.cancel();
             }
         }
-        self.settled.len() + self.half_open.len() < LINKS_MAX
+        if self.settled.len() + self.half_open.len() >= LINKS_MAX {
+            return Some(format!("{LINKS_MAX} links are up"));
+        }
+        let settled = self.settled.iter().filter(of_host).count();
+        (settled + half_open >= HOST_LINKS_MAX)
+            .then(|| format!("{HOST_LINKS_MAX} links of one address are up"))
     }
 }
 
 /// Makes a link of a transport. `None` when the driver is gone.
 async fn attach(plane: &Arc<Plane>, transport: Transport, config: LinkConfig) -> Option<Arc<Link>> {
     let link = Link::new(transport.info.clone(), plane);
+    let config = LinkConfig { identity: transport.info.identity.clone(), ..config };
     plane.events.send(Event::LinkUp { link: link.clone(), config }).await.ok()?;
     tokio::spawn(pump::run(plane.clone(), link.clone(), transport));
     Some(link)

@@ -38,12 +38,12 @@ use self::{
     links::{keep_accepting, keep_dialing},
 };
 use crate::{
-    backend::{Dialer, Listener, TransportInfo},
+    backend::{BoxFuture, Dialer, Listener, TransportInfo},
     id::{Address, BadNodeId, NodeId, ServiceName},
-    logic::{Call, LinkConfig, LinkId, MeshStatus, ProbeResult, Route, Router, RouterConfig},
+    logic::{Call, Firewall, LinkConfig, LinkId, MeshStatus, ProbeResult, Route, Router, RouterConfig},
     packet::{OpenError, PacketSocket},
     stream::{DialError, Kit, ServeError, Stream, StreamListener, StreamTls},
-    tls,
+    tls::{self, ClientProfile, Refused, ServerProfile, Witness},
     wire::{ConnType, WorkCommand},
 };
 
@@ -106,6 +106,8 @@ struct Backend {
     cancel: CancellationToken,
     /// Cancelled when its task has ended.
     ended: CancellationToken,
+    /// Of a listener: resolves when its socket can be had again.
+    freed: Option<BoxFuture<'static, ()>>,
 }
 
 impl Node {
@@ -156,12 +158,13 @@ impl Node {
 
     /// Accepts neighbours from `listener`, with `link` for each.
     pub fn add_listener(&self, listener: Box<dyn Listener>, link: LinkConfig) -> BackendId {
-        self.spawn_backend(|plane, cancel| keep_accepting(plane, listener, link, cancel))
+        let freed = listener.freed();
+        self.spawn_backend(Some(freed), |plane, cancel| keep_accepting(plane, listener, link, cancel))
     }
 
     /// Calls a neighbour, and with `redial` again whenever the link is lost or cannot be made.
     pub fn add_dialer(&self, dialer: Box<dyn Dialer>, link: LinkConfig, redial: bool) -> BackendId {
-        self.spawn_backend(|plane, cancel| keep_dialing(plane, dialer, link, redial, cancel))
+        self.spawn_backend(None, |plane, cancel| keep_dialing(plane, dialer, link, redial, cancel))
     }
 
     /// Ends a listener or dialer and closes its links; returns when it accepts and calls nobody any more, which is
@@ -171,6 +174,16 @@ impl Node {
         if let Some(backend) = removed {
             backend.cancel.cancel();
             backend.ended.cancelled().await;
+        }
+    }
+
+    /// Ends a listener as [`Node::remove_backend`] does, and waits besides until another one can have its socket: where
+    /// links share it, they are closed first, which takes a few round trips, or some seconds if a neighbour is silent.
+    pub async fn free_socket(&self, id: BackendId) {
+        let freed = self.backends().get_mut(&id).and_then(|backend| backend.freed.take());
+        self.remove_backend(id).await;
+        if let Some(freed) = freed {
+            freed.await;
         }
     }
 
@@ -195,9 +208,12 @@ impl Node {
             _ => MeshStatus {
                 node: self.id().clone(),
                 connections: Vec::new(),
+                lost: Vec::new(),
+                refused: BTreeMap::new(),
                 routes: BTreeMap::new(),
                 costs: BTreeMap::new(),
                 adverts: Vec::new(),
+                blocked: self.plane().blocked(),
             },
         }
     }
@@ -212,9 +228,29 @@ impl Node {
         self.inner.routes.clone()
     }
 
+    /// Lets these rules decide what passes, from the moment that this returns; streams that they forbid end.
+    pub async fn set_firewall(&self, rules: Firewall) {
+        let (done, in_force) = oneshot::channel();
+        let event = Event::Firewall { rules: Arc::new(rules), done };
+        if self.inner.plane.events.send(event).await.is_ok() {
+            // An error says that the driver has ended, and then nothing passes.
+            let _ = in_force.await;
+        }
+    }
+
     /// Says which work types the control service accepts; goes out with its adverts.
     pub fn set_work_commands(&self, commands: Vec<WorkCommand>) {
         self.call(Call::WorkCommands(commands));
+    }
+
+    /// Tells the log, and the witness if there is one, of a caller whom a service of this node turned away elsewhere.
+    pub fn refused(&self, refused: &Refused) {
+        self.inner.plane.refused(refused);
+    }
+
+    /// Has `witness` told of every neighbour and caller that this node turns away. Only the first one counts.
+    pub fn set_witness(&self, witness: Witness) {
+        let _ = self.inner.plane.witness.set(witness);
     }
 
     /// Opens a service for datagrams; without a name, one that nobody has.
@@ -238,7 +274,7 @@ impl Node {
     }
 
     /// Opens a stream to a service. Fails at once when no route leads there or nobody listens there.
-    pub async fn dial(&self, to: &Address, tls: StreamTls) -> Result<Stream, DialError> {
+    pub async fn dial(&self, to: &Address, tls: StreamTls<ClientProfile>) -> Result<Stream, DialError> {
         crate::stream::dial(self, to, tls).await
     }
 
@@ -246,7 +282,7 @@ impl Node {
     pub async fn serve(
         &self,
         service: ServiceName,
-        tls: StreamTls,
+        tls: StreamTls<ServerProfile>,
         advert: Option<BTreeMap<String, String>>,
     ) -> Result<StreamListener, ServeError> {
         StreamListener::open(self, service, tls, advert)
@@ -319,12 +355,17 @@ impl Node {
         }
     }
 
-    fn spawn_backend<F>(&self, run: impl FnOnce(Arc<Plane>, CancellationToken) -> F) -> BackendId
+    fn spawn_backend<F>(
+        &self,
+        freed: Option<BoxFuture<'static, ()>>,
+        run: impl FnOnce(Arc<Plane>, CancellationToken) -> F,
+    ) -> BackendId
     where
         F: Future<Output = ()> + Send + 'static,
     {
         let id = BackendId(self.inner.backends_made.fetch_add(1, Ordering::Relaxed));
-        let backend = Backend { cancel: self.inner.unlinking.child_token(), ended: CancellationToken::new() };
+        let (cancel, ended) = (self.inner.unlinking.child_token(), CancellationToken::new());
+        let backend = Backend { cancel, ended, freed };
         let (task, ended) = (run(self.inner.plane.clone(), backend.cancel.clone()), backend.ended.clone());
         self.backends().insert(id, backend);
         tokio::spawn(async move {

@@ -26,7 +26,8 @@ use super::{
 use crate::{
     backend::TransportInfo,
     id::{Address, NodeHash, NodeId, ServiceName},
-    logic::{Call, LinkId, Problem, Tables, Verdict, forward},
+    logic::{Blocked, Call, LinkId, Problem, Tables, Verdict, forward},
+    tls::{Refused, Witness},
     wire::{HEADER_LEN, Header, MAX_PAYLOAD},
 };
 
@@ -42,8 +43,12 @@ pub(crate) struct Plane {
     pub(crate) links: ArcSwap<BTreeMap<LinkId, Arc<Link>>>,
     /// To the driver.
     pub(crate) events: mpsc::Sender<Event>,
+    /// Is told who is turned away.
+    pub(crate) witness: OnceLock<Witness>,
     services: RwLock<BTreeMap<ServiceName, Arc<Inbox>>>,
     links_made: AtomicU64,
+    rejected: AtomicU64,
+    dropped: AtomicU64,
     born: Instant,
 }
 
@@ -85,9 +90,20 @@ impl Plane {
             tables: ArcSwap::new(tables),
             links: ArcSwap::default(),
             events,
+            witness: OnceLock::new(),
             services: RwLock::default(),
             links_made: AtomicU64::new(0),
+            rejected: AtomicU64::new(0),
+            dropped: AtomicU64::new(0),
             born: Instant::now(),
+        }
+    }
+
+    /// Tells the log, and the witness if there is one, who was turned away.
+    pub(crate) fn refused(&self, refused: &Refused) {
+        match self.witness.get() {
+            Some(witness) => witness.tell(refused),
+            None => Witness::default().tell(refused),
         }
     }
 
@@ -102,6 +118,11 @@ impl Plane {
             Some(0) if link.established.get().is_some() => Header::decode(&message).ok(),
             _ => None,
         };
+        if header.is_some_and(|header| header.from == self.hash && header.to == self.hash) {
+            // Nobody but us may say that it comes from us: the router counts it, as long as there is time for that.
+            let _ = self.events.try_send(Event::Message { link: link.id, message });
+            return Ok(());
+        }
         let verdict = header.map(|header| (header, forward(&view.tables, &header)));
         match verdict {
             Some((header, Verdict::Forward(next))) => {
@@ -118,6 +139,9 @@ impl Plane {
                 }
             }
             Some((_, Verdict::NoRoute | Verdict::UnknownNode)) => {}
+            Some((header, verdict @ (Verdict::Rejected | Verdict::Dropped))) => {
+                self.block(&view.tables, &header, verdict);
+            }
             // An expired datagram costs an answer, which is owed only as long as there is time for it.
             Some((_, Verdict::Expired)) => {
                 let _ = self.events.try_send(Event::Message { link: link.id, message });
@@ -166,6 +190,10 @@ impl Plane {
                 Sent::Yes
             }
             Verdict::NoRoute | Verdict::UnknownNode => Sent::NoRoute,
+            verdict @ (Verdict::Rejected | Verdict::Dropped) => {
+                self.block(&tables, &header, verdict);
+                Sent::Yes
+            }
             Verdict::Local(_) | Verdict::Expired => {
                 let Some(node) = tables.name(header.to).cloned() else { return Sent::NoRoute };
                 for payload in payloads {
@@ -176,6 +204,28 @@ impl Plane {
                 }
                 Sent::Yes
             }
+        }
+    }
+
+    /// Counts what the firewall does not let pass; its sender hears of it as far as the driver has time for that.
+    fn block(&self, tables: &Tables, header: &Header, verdict: Verdict) {
+        let rejected = verdict == Verdict::Rejected;
+        let (count, what) = if rejected { (&self.rejected, "rejected") } else { (&self.dropped, "dropped") };
+        count.fetch_add(1, Ordering::Relaxed);
+        if tracing::enabled!(tracing::Level::DEBUG) {
+            tracing::debug!("firewall {what} a datagram: {}", tables.tell(header));
+        }
+        if rejected {
+            let problem = Problem::Blocked;
+            let _ = self.events.try_send(Event::Call(Call::Refuse { header: *header, problem }));
+        }
+    }
+
+    /// What the firewall did not let pass here.
+    pub(crate) fn blocked(&self) -> Blocked {
+        Blocked {
+            rejected: self.rejected.load(Ordering::Relaxed),
+            dropped: self.dropped.load(Ordering::Relaxed),
         }
     }
 

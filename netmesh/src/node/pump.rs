@@ -76,6 +76,9 @@ pub(crate) async fn run(plane: Arc<Plane>, link: Arc<Link>, transport: Transport
     };
     match ending {
         Ok(()) => tracing::debug!(link = link.id.0, remote = link.info.remote, "link ended"),
+        Err(error) if link.established.get().is_none() && !link.info.dialed => {
+            tracing::debug!(link = link.id.0, remote = link.info.remote, %error, "a caller went away");
+        }
         Err(error) => tracing::info!(link = link.id.0, remote = link.info.remote, %error, "link failed"),
     }
     link.outbox.close();

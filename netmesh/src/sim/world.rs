@@ -175,6 +175,13 @@ impl World {
         self.routes_are(&self.ideal_routes())
     }
 
+    /// Every wire loses this share of its messages from now on, and lets them overtake each other; with 0 all is well again.
+    pub fn storm(&mut self, share: f64) {
+        let loss_permille = (share.clamp(0.0, 1.0) * 1000.0) as u64;
+        self.wires.iter_mut().for_each(|wire| wire.weather.loss_permille = loss_permille);
+        self.note(format_args!("weather everywhere: {loss_permille}"));
+    }
+
     /// Nothing gets through between `a` and `b`, and nobody is told.
     pub fn cut(&mut self, a: &str, b: &str) {
         self.each_wire(a, b, |wire| wire.cut = true);

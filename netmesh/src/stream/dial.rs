@@ -3,14 +3,19 @@
 use std::{sync::Arc, time::Duration};
 
 use quinn::{Connection, ConnectionError, Endpoint, TokioRuntime, VarInt};
+use rustls::AlertDescription;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::{CODE_FAILED, OPENING, Stream, StreamTls, alias::alias, listen::LAST_WORDS, socket::MeshSocket};
+use super::{
+    CODE_FAILED, OPENING, Stream, StreamTls, alias::alias, kit::dialing, listen::LAST_WORDS,
+    socket::MeshSocket,
+};
 use crate::{
     id::{Address, NodeId},
     logic::Problem,
     node::{Node, Notice},
     packet::OpenError,
+    tls::{ClientProfile, Expect, Said, Side, alert_in, proved_by, refusal_of},
 };
 
 /// A handshake that takes longer is given up.
@@ -34,11 +39,27 @@ pub enum DialError {
         /// The service.
         to: Address,
     },
+    /// A firewall rule does not let it pass, here, on the way or there.
+    #[error("blocked by firewall: a rule of node `{by}` rejects `{to}`")]
+    Blocked {
+        /// The service.
+        to: Address,
+        /// Whose rule it is.
+        by: NodeId,
+    },
     /// The node shows a certificate of its own, so it wants a TLS profile of the caller.
     #[error("insecure connection to secure service `{to}`: it asks for TLS settings")]
     Secure {
         /// The service.
         to: Address,
+    },
+    /// One end does not accept the certificate of the other, or the want of one.
+    #[error("TLS with `{to}` failed: {reason}")]
+    Tls {
+        /// The service.
+        to: Address,
+        /// Which check failed, and what to do.
+        reason: String,
     },
     /// No answer came.
     #[error("no answer from `{to}` within {} s: see whether `{}` answers a ping", HANDSHAKE_LIMIT.as_secs(), to.node)]
@@ -65,7 +86,11 @@ pub enum DialError {
 }
 
 /// Opens a stream.
-pub(crate) async fn dial(node: &Node, to: &Address, _: StreamTls) -> Result<Stream, DialError> {
+pub(crate) async fn dial(
+    node: &Node,
+    to: &Address,
+    tls: StreamTls<ClientProfile>,
+) -> Result<Stream, DialError> {
     let local = |reason: String| DialError::Local { to: to.clone(), reason };
     let peer = to.node.hash();
     if node.stopping().is_cancelled() {
@@ -77,7 +102,14 @@ pub(crate) async fn dial(node: &Node, to: &Address, _: StreamTls) -> Result<Stre
     let packets = node.open(None).map_err(|OpenError::Taken(name)| local(format!("{name} is taken")))?;
     let socket = MeshSocket::new(packets);
     let config = node.kit().endpoint().map_err(local)?;
-    let client = node.kit().client(peer).map_err(local)?;
+    let (client, said) = match &tls {
+        StreamTls::Insecure => (node.kit().client(peer).map_err(local)?, Said::default()),
+        StreamTls::Profile(profile) => {
+            let (crypto, said) =
+                profile.handshake(dialing(), Expect::Node(to.node.clone())).await.map_err(local)?;
+            (node.kit().client_with(peer, crypto).map_err(local)?, said)
+        }
+    };
     let endpoint = Endpoint::new_with_abstract_socket(config, None, socket.clone(), Arc::new(TokioRuntime))
         .map_err(|e| local(e.to_string()))?;
     // The name is not sent and not checked.
@@ -86,27 +118,34 @@ pub(crate) async fn dial(node: &Node, to: &Address, _: StreamTls) -> Result<Stre
         .map_err(|e| local(e.to_string()))?;
     let connected = tokio::select! {
         connected = timeout(HANDSHAKE_LIMIT, connecting) => connected,
-        () = service_unknown(&socket, to) => return Err(DialError::ServiceUnknown { to: to.clone() }),
+        no_way = no_way(&socket, to) => return Err(match no_way {
+            NoWay::ServiceUnknown => DialError::ServiceUnknown { to: to.clone() },
+            NoWay::Blocked(by) => DialError::Blocked { to: to.clone(), by },
+        }),
     };
     let connection = match connected {
         Ok(Ok(connection)) => connection,
-        Ok(Err(source)) => return Err(refused(to, source)),
+        Ok(Err(source)) => return Err(refused(to, &said, source)),
         Err(_) => {
             node.kit().forget(peer);
             return Err(DialError::TimedOut { to: to.clone() });
         }
     };
     let kind = node.kit().learn(peer, &connection);
+    let certificate = match &tls {
+        StreamTls::Insecure => None,
+        StreamTls::Profile(profile) => proved_by(Side::Calling(profile.settings()), &connection),
+    };
     let opened = async {
         let (mut send, recv) = connection.open_bi().await?;
         // What can fail here is the connection alone, and then `open_bi` or the first use of the stream says so.
         let _ = send.write_all(&[OPENING]).await;
         Ok((send, recv))
     };
-    let halves = opened.await.map_err(|source| refused(to, source))?;
+    let halves = opened.await.map_err(|source| refused(to, &said, source))?;
     let watch = watch_over(node.clone(), to.clone(), endpoint, socket, connection.clone());
     node.stream_tasks().spawn(watch);
-    Ok(Stream::new(node, to.clone(), kind, connection, halves))
+    Ok(Stream::new(node, to.clone(), kind, certificate, connection, halves))
 }
 
 /// Looks after a dialled connection for as long as it lives.
@@ -130,9 +169,14 @@ async fn watch_over(
                 connection.close(VarInt::from_u32(CODE_FAILED), b"node is stopping");
                 break;
             }
-            () = service_unknown(&socket, &peer) => {
-                // The listener has lost the connection, or was restarted: waiting would end in a time-out.
-                connection.close(VarInt::from_u32(CODE_FAILED), b"service unknown");
+            no_way = no_way(&socket, &peer) => {
+                // The listener has lost the connection, was restarted, or must not be talked to: waiting would end in a
+                // time-out.
+                let problem = match no_way {
+                    NoWay::ServiceUnknown => Problem::ServiceUnknown,
+                    NoWay::Blocked(_) => Problem::Blocked,
+                };
+                connection.close(VarInt::from_u32(CODE_FAILED), problem.text().as_bytes());
                 break;
             }
             changed = routes.changed() => {
@@ -179,27 +223,41 @@ pub(super) fn rebind(endpoint: &Endpoint, socket: &Arc<MeshSocket>) {
     }
 }
 
-/// Returns when a notice says that nobody listens on `to`.
-async fn service_unknown(socket: &MeshSocket, to: &Address) {
-    while let Some(Notice { unreachable, .. }) = socket.packets().notice().await {
-        if unreachable.problem == Problem::ServiceUnknown.text()
-            && unreachable.to_node == to.node.as_str()
-            && unreachable.to_service == to.service.to_string()
-        {
-            return;
+/// What a notice says that waiting will not mend.
+enum NoWay {
+    /// Nobody listens there.
+    ServiceUnknown,
+    /// A firewall rule of this node rejects what we send.
+    Blocked(NodeId),
+}
+
+/// Returns when a notice says that nothing gets to `to`.
+async fn no_way(socket: &MeshSocket, to: &Address) -> NoWay {
+    while let Some(Notice { unreachable, reporter }) = socket.packets().notice().await {
+        if unreachable.to_node != to.node.as_str() || unreachable.to_service != to.service.text() {
+            continue;
+        }
+        if unreachable.problem == Problem::ServiceUnknown.text() {
+            return NoWay::ServiceUnknown;
+        }
+        if unreachable.problem == Problem::Blocked.text() {
+            return NoWay::Blocked(reporter);
         }
     }
     std::future::pending().await
 }
 
-fn refused(to: &Address, source: ConnectionError) -> DialError {
-    /// The TLS alert `bad_certificate` as a code of QUIC.
-    const BAD_CERTIFICATE: u64 = 0x12a;
-    match source {
-        ConnectionError::TransportError(ref error) if u64::from(error.code) == BAD_CERTIFICATE => {
-            DialError::Secure { to: to.clone() }
-        }
-        ConnectionError::TimedOut => DialError::TimedOut { to: to.clone() },
-        source => DialError::Refused { to: to.clone(), source },
+fn refused(to: &Address, said: &Said, source: ConnectionError) -> DialError {
+    let tls = |reason: String| DialError::Tls { to: to.clone(), reason };
+    if let Some(why) = said.get() {
+        return tls(format!("its certificate is not accepted: {why}"));
+    }
+    match (alert_in(&source), source) {
+        // Without a profile this end looks at the common name alone.
+        (Some((AlertDescription::BadCertificate, false)), _) => DialError::Secure { to: to.clone() },
+        (Some((alert, true)), _) => tls(refusal_of(alert).to_string()),
+        (Some((_, false)), source) => tls(source.to_string()),
+        (None, ConnectionError::TimedOut) => DialError::TimedOut { to: to.clone() },
+        (None, source) => DialError::Refused { to: to.clone(), source },
     }
 }

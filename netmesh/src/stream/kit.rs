@@ -15,7 +15,7 @@ use quinn::{
 use super::sni::{AnyName, restoring};
 use crate::{
     id::NodeHash,
-    tls::{self, AcceptSelfSigned, SelfSigned},
+    tls::{self, AcceptSelfSigned, Protocols, SelfSigned},
 };
 
 /// How a netmesh node knows another; offered first.
@@ -86,10 +86,30 @@ impl Kit {
         Ok(configs.client.of(self.kind(peer)).clone())
     }
 
+    /// Settings for a call to `peer` under a profile.
+    pub(crate) fn client_with(
+        &self,
+        peer: NodeHash,
+        crypto: rustls::ClientConfig,
+    ) -> Result<ClientConfig, String> {
+        let crypto = QuicClientConfig::try_from(crypto).map_err(|e| e.to_string())?;
+        Ok(client_config(Arc::new(crypto), self.kind(peer)))
+    }
+
     /// Settings for a call from `peer`; `None` is for whoever has not been met.
     pub(crate) fn server(&self, peer: Option<NodeHash>) -> Result<Arc<ServerConfig>, String> {
         let configs = self.configs.as_ref().map_err(String::clone)?;
         Ok(configs.server.of(peer.map_or(Kind::Other, |peer| self.kind(peer))).clone())
+    }
+
+    /// Settings for a call from `peer` under a profile.
+    pub(crate) fn server_with(
+        &self,
+        peer: NodeHash,
+        crypto: rustls::ServerConfig,
+    ) -> Result<Arc<ServerConfig>, String> {
+        let crypto = QuicServerConfig::try_from(crypto).map_err(|e| e.to_string())?;
+        Ok(server_config(Arc::new(crypto), self.kind(peer)))
     }
 
     /// Notes what the finished handshake says about `peer`.
@@ -121,8 +141,7 @@ impl Kit {
 impl Configs {
     fn new() -> Result<Configs, String> {
         let identity = SelfSigned::new(INSECURE_NAME).map_err(|e| e.to_string())?;
-        let alpn = vec![ALPN_OURS.to_vec(), ALPN_RECEPTOR.to_vec()];
-
+        let alpn = names();
         let provider = Arc::new(tls::provider());
         let mut client = rustls::ClientConfig::builder_with_provider(provider.clone())
             .with_protocol_versions(&[&rustls::version::TLS13])
@@ -151,17 +170,8 @@ impl Configs {
         endpoint.supported_versions(vec![1]);
         Ok(Configs {
             endpoint,
-            client: PerKind::make(|kind| {
-                let mut config = ClientConfig::new(client.clone());
-                config.transport_config(transport(kind, Some(KEEP_ALIVE)));
-                config
-            }),
-            server: PerKind::make(|kind| {
-                let mut config = ServerConfig::with_crypto(Arc::new(AnyName(server.clone())));
-                config.transport_config(transport(kind, None));
-                config.migration(false);
-                Arc::new(config)
-            }),
+            client: PerKind::make(|kind| client_config(client.clone(), kind)),
+            server: PerKind::make(|kind| server_config(server.clone(), kind)),
         })
     }
 }
@@ -177,6 +187,33 @@ impl<T> PerKind<T> {
             Kind::Other => &self.other,
         }
     }
+}
+
+fn names() -> Vec<Vec<u8>> {
+    vec![ALPN_OURS.to_vec(), ALPN_RECEPTOR.to_vec()]
+}
+
+/// What a stream speaks, at the end that dials.
+pub(super) fn dialing() -> Protocols {
+    Protocols { names: names(), quic: true, provider: Arc::new(tls::provider()) }
+}
+
+/// What a stream speaks, at the end that accepts.
+pub(super) fn accepting() -> Protocols {
+    Protocols { names: names(), quic: true, provider: Arc::new(restoring(tls::provider())) }
+}
+
+fn client_config(crypto: Arc<QuicClientConfig>, kind: Kind) -> ClientConfig {
+    let mut config = ClientConfig::new(crypto);
+    config.transport_config(transport(kind, Some(KEEP_ALIVE)));
+    config
+}
+
+fn server_config(crypto: Arc<QuicServerConfig>, kind: Kind) -> Arc<ServerConfig> {
+    let mut config = ServerConfig::with_crypto(Arc::new(AnyName(crypto)));
+    config.transport_config(transport(kind, None));
+    config.migration(false);
+    Arc::new(config)
 }
 
 fn transport(kind: Kind, keep_alive: Option<Duration>) -> Arc<TransportConfig> {

@@ -7,14 +7,21 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use quinn::{Connection, Endpoint, Incoming, TokioRuntime, VarInt};
-use tokio::{sync::mpsc, task::JoinSet, time::timeout};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+    time::timeout,
+};
 
-use super::{CODE_FAILED, OPENING, Stream, StreamTls, alias::resolve, dial::rebind, socket::MeshSocket};
+use super::{
+    CODE_FAILED, OPENING, Stream, StreamTls, alias::resolve, dial::rebind, kit::accepting, socket::MeshSocket,
+};
 use crate::{
     id::{Address, NodeId, ServiceName},
     logic::Problem,
     node::{Node, Notice, Routes},
     packet::OpenError,
+    tls::{Cause, Refused, Said, ServerProfile, Side, alert_in, proved_by},
     wire::ConnType,
 };
 
@@ -36,6 +43,25 @@ pub struct StreamListener {
     service: ServiceName,
     advertised: bool,
     accepted: mpsc::Receiver<Stream>,
+    switch: ProfileSwitch,
+}
+
+/// Gives callers that are still to come another profile; see [`StreamListener::switch`].
+#[derive(Clone, Debug)]
+pub struct ProfileSwitch(watch::Sender<StreamTls<ServerProfile>>);
+
+impl ProfileSwitch {
+    /// Handshakes go by `profile` from now on; streams that are open go on. A service without TLS stays so, since the mesh
+    /// was told.
+    pub fn set(&self, profile: Arc<ServerProfile>) {
+        self.0.send_if_modified(|tls| match tls {
+            StreamTls::Insecure => false,
+            StreamTls::Profile(current) => {
+                *current = profile;
+                true
+            }
+        });
+    }
 }
 
 /// Why a service cannot accept streams.
@@ -58,7 +84,7 @@ impl StreamListener {
     pub(crate) fn open(
         node: &Node,
         service: ServiceName,
-        _: StreamTls,
+        tls: StreamTls<ServerProfile>,
         advert: Option<BTreeMap<String, String>>,
     ) -> Result<StreamListener, ServeError> {
         let local = |reason: String| ServeError::Local { service, reason };
@@ -71,18 +97,34 @@ impl StreamListener {
         let endpoint = Endpoint::new_with_abstract_socket(config, Some(server), socket.clone(), runtime)
             .map_err(|e| local(e.to_string()))?;
         let (out, accepted) = mpsc::channel(BACKLOG);
-        let desk = Desk { node: node.clone(), service, endpoint, socket, live: Vec::new() };
+        let conn_type = match tls {
+            StreamTls::Insecure => ConnType::Stream,
+            StreamTls::Profile(_) => ConnType::StreamTls,
+        };
+        let (switch, tls) = watch::channel(tls);
+        let desk = Desk { node: node.clone(), service, tls, endpoint, socket, live: Vec::new() };
         node.stream_tasks().spawn(desk.run(out));
         let advertised = advert.is_some();
         if let Some(tags) = advert {
-            node.advertise(service, ConnType::Stream, Some(tags));
+            node.advertise(service, conn_type, Some(tags));
         }
-        Ok(StreamListener { node: node.clone(), service, advertised, accepted })
+        Ok(StreamListener {
+            node: node.clone(),
+            service,
+            advertised,
+            accepted,
+            switch: ProfileSwitch(switch),
+        })
     }
 
     /// The next stream. `None` when the node has stopped.
     pub async fn accept(&mut self) -> Option<Stream> {
         self.accepted.recv().await
+    }
+
+    /// What changes its TLS profile.
+    pub fn switch(&self) -> ProfileSwitch {
+        self.switch.clone()
     }
 
     /// The service it listens on.
@@ -103,6 +145,7 @@ impl Drop for StreamListener {
 struct Desk {
     node: Node,
     service: ServiceName,
+    tls: watch::Receiver<StreamTls<ServerProfile>>,
     endpoint: Endpoint,
     socket: Arc<MeshSocket>,
     live: Vec<(Address, Connection)>,
@@ -126,7 +169,8 @@ impl Desk {
                     None => break,
                     Some(incoming) if callers.len() >= CALLERS_MAX => incoming.refuse(),
                     Some(incoming) => {
-                        callers.spawn(converse(self.node.clone(), incoming, out.clone()));
+                        let (node, tls) = (self.node.clone(), self.tls.borrow().clone());
+                        callers.spawn(converse(node, self.service, tls, incoming, out.clone()));
                     }
                 },
                 Some(notice) = self.socket.packets().notice() => self.handle_notice(&notice),
@@ -181,31 +225,65 @@ impl Desk {
     }
 }
 
-/// One caller, from its first packet until its stream is handed over.
+/// One caller of the service `at`, from its first packet until its stream is handed over.
 async fn converse(
     node: Node,
+    at: ServiceName,
+    tls: StreamTls<ServerProfile>,
     incoming: Incoming,
     out: mpsc::Sender<Stream>,
 ) -> Option<(Address, Connection)> {
     let (hash, service) = resolve(incoming.remote_address())?;
     // A caller whose node nobody has told us of could not be answered.
     let peer = Address { node: node.plane().tables.load().name(hash)?.clone(), service };
-    let config = node.kit().server(Some(hash)).ok()?;
-    let handshake = async { incoming.accept_with(config)?.await };
-    let connection = match timeout(HANDSHAKE_LIMIT, handshake).await {
+    let (mut said, mut turned_away) = (Said::default(), false);
+    let handshake = async {
+        let config = match &tls {
+            StreamTls::Insecure => node.kit().server(Some(hash))?,
+            StreamTls::Profile(profile) => {
+                let (crypto, why) = profile.handshake(accepting(), Some(peer.node.clone())).await?;
+                said = why;
+                node.kit().server_with(hash, crypto)?
+            }
+        };
+        let connected = incoming.accept_with(config).map_err(|e| e.to_string())?.await;
+        connected.map_err(|error| {
+            // With an alert of ours it is this end that does not accept the other.
+            turned_away = alert_in(&error).is_some_and(|(_, theirs)| !theirs);
+            error.reason()
+        })
+    };
+    let handshake = timeout(HANDSHAKE_LIMIT, handshake).await;
+    let connection = match handshake {
         Ok(Ok(connection)) => connection,
         failed => {
-            tracing::debug!(%peer, ?failed, "a caller did not finish its handshake");
             node.kit().forget(hash);
+            match failed {
+                Ok(Err(why)) if turned_away => {
+                    let failed = said.get().map(|why| format!("its certificate is not accepted: {why}"));
+                    node.plane().refused(&Refused {
+                        at: format!("service {at}"),
+                        from: peer.to_string(),
+                        node: None,
+                        certificate: said.certificate().cloned(),
+                        reason: failed.unwrap_or(why),
+                    });
+                }
+                failed => tracing::debug!(%peer, ?failed, "a caller did not finish its handshake"),
+            }
             return None;
         }
+    };
+    let certificate = match &tls {
+        StreamTls::Insecure => None,
+        StreamTls::Profile(profile) => proved_by(Side::Called(profile.settings()), &connection),
     };
     let kind = node.kit().learn(hash, &connection);
     match timeout(STREAM_LIMIT, opened(&connection)).await {
         Ok(Ok(halves)) => {
             let live = (peer.clone(), connection.clone());
             // An error says that nobody accepts any more; dropping the stream resets it.
-            let _ = out.send(Stream::new(&node, peer, kind, connection, halves)).await;
+            let _ = out.send(Stream::new(&node, peer, kind, certificate, connection, halves)).await;
             Some(live)
         }
         Ok(Err(reason)) => {

@@ -19,6 +19,7 @@ mod wind_up;
 use std::{
     fmt, io,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
@@ -30,10 +31,14 @@ use tokio::{
 
 pub use self::{
     dial::DialError,
-    listen::{ServeError, StreamListener},
+    listen::{ProfileSwitch, ServeError, StreamListener},
 };
 pub(crate) use self::{dial::dial, kit::Kit};
-use crate::{id::Address, node::Node};
+use crate::{
+    id::Address,
+    node::Node,
+    tls::{PeerCertificate, alert_in, refusal_of},
+};
 
 /// The byte that opens a stream.
 const OPENING: u8 = 0;
@@ -46,12 +51,24 @@ const CODE_NORMAL: u32 = 0;
 /// What goes with [`CODE_NORMAL`]. Receptor's control service knows it by this text.
 const REASON_NORMAL: &[u8] = b"normal close";
 
-/// How a stream proves who is at its ends.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum StreamTls {
+/// How a stream proves who is at its ends: `P` is [`ClientProfile`](crate::tls::ClientProfile) for the end that dials and
+/// [`ServerProfile`](crate::tls::ServerProfile) for the one that accepts.
+#[derive(Debug, Default)]
+pub enum StreamTls<P> {
     /// It does not: encrypted, under certificates that anyone can make.
     #[default]
     Insecure,
+    /// By certificates. That of the end that accepts must name its node. So must a caller's, if it shows one.
+    Profile(Arc<P>),
+}
+
+impl<P> Clone for StreamTls<P> {
+    fn clone(&self) -> StreamTls<P> {
+        match self {
+            StreamTls::Insecure => StreamTls::Insecure,
+            StreamTls::Profile(profile) => StreamTls::Profile(profile.clone()),
+        }
+    }
 }
 
 /// Ordered bytes both ways.
@@ -62,6 +79,7 @@ pub enum StreamTls {
 pub struct Stream {
     peer: Address,
     ours: bool,
+    certificate: Option<PeerCertificate>,
     send: SendStream,
     recv: RecvStream,
     finished: bool,
@@ -77,6 +95,7 @@ impl Stream {
         node: &Node,
         peer: Address,
         kind: kit::Kind,
+        certificate: Option<PeerCertificate>,
         connection: Connection,
         halves: (SendStream, RecvStream),
     ) -> Stream {
@@ -84,6 +103,7 @@ impl Stream {
         Stream {
             peer,
             ours: kind == kit::Kind::Netmesh,
+            certificate,
             send,
             recv,
             finished: false,
@@ -97,6 +117,18 @@ impl Stream {
     /// The service at the other end. A dialler's is made up for the stream.
     pub fn peer(&self) -> &Address {
         &self.peer
+    }
+
+    /// The certificate with which the peer has proved that it is its node, under a profile that asks for one.
+    pub fn certificate(&self) -> Option<&PeerCertificate> {
+        self.certificate.as_ref()
+    }
+
+    /// Why the peer did not accept our certificate, or the want of one. TLS lets a caller go on before the other end has
+    /// looked, so this is known only after something else has failed.
+    pub fn refused(&self) -> Option<String> {
+        let (alert, theirs) = alert_in(&self.connection.close_reason()?)?;
+        theirs.then(|| refusal_of(alert).to_string())
     }
 
     /// True when the peer is a netmesh node, by what it said in the handshake.

@@ -50,6 +50,20 @@ pub struct Offer {
     pub version: u32,
     /// A digest of all that it knows of the mesh; see the topology's.
     pub digest: u64,
+    /// How it wants to be told on this link that we live; `None` from a node that knows no heartbeats.
+    #[serde(rename = "Heartbeat", skip_serializing_if = "Option::is_none")]
+    pub rhythm: Option<Rhythm>,
+}
+
+/// How often one end of a link is ready to beat, and how much silence it bears.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Rhythm {
+    /// From one beat to the next.
+    #[serde(rename = "Interval")]
+    pub interval_ms: u32,
+    /// After so many intervals without a word the link counts as dead.
+    pub missed: u8,
 }
 
 /// What a node says about one of its services, passed on unchanged by every node.
@@ -229,6 +243,22 @@ impl GoObject for Offer {
         match key {
             k if k.eq_ignore_ascii_case("Version") => read_into(&mut self.version, map),
             k if k.eq_ignore_ascii_case("Digest") => read_into(&mut self.digest, map),
+            k if k.eq_ignore_ascii_case("Heartbeat") => {
+                let mut rhythm: Option<Nested<Rhythm>> = None;
+                let read = read_into(&mut rhythm, map);
+                self.rhythm = rhythm.map(|Nested(rhythm)| rhythm);
+                read
+            }
+            _ => Ok(false),
+        }
+    }
+}
+
+impl GoObject for Rhythm {
+    fn field<'de, A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<bool, A::Error> {
+        match key {
+            k if k.eq_ignore_ascii_case("Interval") => read_into(&mut self.interval_ms, map),
+            k if k.eq_ignore_ascii_case("Missed") => read_into(&mut self.missed, map),
             _ => Ok(false),
         }
     }

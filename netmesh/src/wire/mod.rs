@@ -7,6 +7,7 @@
 //! 1  routing update  a JSON object                             gossip.rs
 //! 2  advert          a JSON object                             gossip.rs
 //! 3  reject          `[]`: the sender ends the link
+//! 4  beat            one byte: 0 "I live", 1 "do you?"; between netmesh nodes that agreed on it
 //! ```
 
 mod datagram;
@@ -18,7 +19,7 @@ use bytes::Bytes;
 
 pub use datagram::{Datagram, HEADER_LEN, Header, MAX_PAYLOAD, TooShort, Unreachable};
 pub use frame::{MAX_MESSAGE, TooLong};
-pub use gossip::{Advert, ConnType, Offer, RoutingUpdate, WorkCommand};
+pub use gossip::{Advert, ConnType, Offer, Rhythm, RoutingUpdate, WorkCommand};
 pub use timestamp::{BadTimestamp, Timestamp};
 
 /// One message between two neighbours.
@@ -32,6 +33,11 @@ pub enum Message {
     Advert(Advert),
     /// The neighbour wants no link with us. What stands in it is not looked at.
     Reject,
+    /// The neighbour lives, and may want to know whether we do.
+    Beat {
+        /// It has heard nothing from us for too long: answer at once.
+        asks: bool,
+    },
 }
 
 /// The kinds of message, by their first byte.
@@ -46,6 +52,8 @@ pub enum Kind {
     Advert = 2,
     /// A refusal.
     Reject = 3,
+    /// A heartbeat, which a Receptor node is never sent, and would skip.
+    Beat = 4,
 }
 
 /// Why bytes are no message.
@@ -91,6 +99,7 @@ impl Kind {
             Some(1) => Ok(Kind::Routing),
             Some(2) => Ok(Kind::Advert),
             Some(3) => Ok(Kind::Reject),
+            Some(4) => Ok(Kind::Beat),
             Some(other) => Err(BadMessage::UnknownKind(*other)),
             None => Err(BadMessage::Empty),
         }
@@ -108,6 +117,8 @@ impl Message {
             Kind::Routing => Message::Routing(RoutingUpdate::decode(message)?),
             Kind::Advert => Message::Advert(Advert::decode(message)?),
             Kind::Reject => Message::Reject,
+            // What a later version may put behind the first byte means nothing to us.
+            Kind::Beat => Message::Beat { asks: message.get(1).is_some_and(|flags| flags & 1 == 1) },
         })
     }
 
@@ -121,6 +132,8 @@ impl Message {
             Message::Routing(update) => update.encode(),
             Message::Advert(advert) => advert.encode(),
             Message::Reject => Ok(Bytes::from_static(b"\x03[]")),
+            Message::Beat { asks: false } => Ok(Bytes::from_static(b"\x04\0")),
+            Message::Beat { asks: true } => Ok(Bytes::from_static(b"\x04\x01")),
         }
     }
 }

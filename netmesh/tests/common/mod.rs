@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the right way to say that something is missing")]
 #![allow(dead_code, reason = "every test file uses some of these helpers")]
 
+pub(crate) mod pki;
+
 use std::time::Duration;
 
 use netmesh::{

@@ -35,7 +35,8 @@ enum After {
 impl Inner {
     /// Starts a supervisor for a unit that is ready. A unit that cannot be started has failed afterwards. Blocks.
     pub(super) fn launch(&self, unit: &UnitHandle) -> Option<PidFd> {
-        let of = self.types.get(&unit.current().work_type);
+        let rules = self.rules();
+        let of = rules.types.get(&unit.current().work_type);
         let started = match of.map(|of| prepare(&self.config, of, unit)) {
             None => Err(format!("unknown work type {}", unit.current().work_type)),
             Some(Err(why)) => Err(why),

@@ -52,7 +52,10 @@ impl Inner {
         let inner = Arc::downgrade(self);
         self.spawn(async move {
             let mut runner = runner;
-            let ended = (&mut runner.0).await;
+            let mut ended = (&mut runner.0).await;
+            if let Ok(orders) = &mut ended {
+                orders.close(); // as long as orders can come in, the unit does not rest
+            }
             unit.settle();
             match ended {
                 Ok(orders) => hand_on(orders, &unit, &inner).await,
@@ -65,9 +68,8 @@ impl Inner {
     }
 }
 
-/// Gives the orders that came while a runner ended to the next one. There never are two: the first has ended.
+/// Gives the orders that came while a runner ended, and no other can, to the next one. There never are two: the first has ended.
 async fn hand_on(mut orders: mpsc::Receiver<Order>, unit: &UnitHandle, inner: &Weak<Inner>) {
-    orders.close();
     while let Some(mut order) = orders.recv().await {
         // Whoever gave it hears of a unit that is gone, or of an engine that is, when the order is dropped.
         let Some(inner) = inner.upgrade() else { return };

@@ -4,10 +4,11 @@ use std::{io, path::PathBuf};
 
 use super::space::is_full;
 use crate::{
-    logic::{sandbox::NotAllowed, state::NotNow},
+    logic::{adoption::Unfit, grants::Action, sandbox::NotAllowed, state::NotNow},
     request::ErrorCode,
     sign::VerifyError,
     store::status::StepError,
+    unit::Controller,
 };
 
 /// Why a request about work was refused. Its text is what goes over the wire, after `ERROR: `.
@@ -43,6 +44,23 @@ pub enum WorkError {
     /// The token is not good.
     #[error(transparent)]
     Denied(#[from] VerifyError),
+    /// The node's grants do not allow it.
+    #[error("{principal} may not {action}{about}: {reason}; the `grants` of this node decide")]
+    NotGranted {
+        /// Who asked: every principal that they showed.
+        principal: String,
+        /// For what.
+        action: Action,
+        /// About what; begins with a space, or is empty.
+        about: String,
+        /// Why not.
+        reason: String,
+    },
+    /// Another node wants this one to sign for it.
+    #[error(
+        "{0} may not sign: this node signs for another node only where its `grants` say so; submit to the node that is to run it"
+    )]
+    SignsForNobody(String),
     /// The payload is not what was declared.
     #[error("incomplete payload: {0}; the unit was not started")]
     IncompletePayload(String),
@@ -55,6 +73,55 @@ pub enum WorkError {
     /// The request's unit was released: it has run, or never will.
     #[error("request {0} was already released")]
     Released(String),
+    /// Another controller has the unit now.
+    #[error("work unit {unit} was adopted by {by}")]
+    Adopted {
+        /// The unit.
+        unit: String,
+        /// Who has it.
+        by: Controller,
+    },
+    /// The unit cannot be adopted as it is.
+    #[error("cannot adopt work unit {unit}: {why}")]
+    Unfit {
+        /// The unit.
+        unit: String,
+        /// Why not.
+        why: Unfit,
+    },
+    /// The unit is on the node that was asked.
+    #[error("work unit {0} is on this very node: there is nothing to adopt")]
+    AdoptHere(String),
+    /// Somebody asks in another node's name.
+    #[error("{principal} cannot adopt for node {node}")]
+    AdoptFor {
+        /// Who asks.
+        principal: String,
+        /// For whom.
+        node: String,
+    },
+    /// The other node does not know what is asked of it.
+    #[error("node {node} does not offer `{feature}`: it runs Receptor, or an older version of this program")]
+    Unsupported {
+        /// The node.
+        node: String,
+        /// What it would have to offer.
+        feature: &'static str,
+    },
+    /// The other node could not be asked.
+    #[error("cannot reach node {node}: {why}")]
+    OutOfReach {
+        /// The node.
+        node: String,
+        /// Why not.
+        why: String,
+    },
+    /// The id of a request is another one's.
+    #[error("this `request_id` has made work unit {0}, which is for something else: choose another")]
+    RequestTaken(String),
+    /// The unit was released and has yet to go.
+    #[error("work unit {0} was released")]
+    UnitReleased(String),
     /// The node that was to do it refused, or what it said was not understood.
     #[error("{0}")]
     Remote(String),
@@ -64,6 +131,16 @@ pub enum WorkError {
     /// The disk has no room for it.
     #[error("no space: {0}; release units or make room, then submit again")]
     NoSpace(String),
+    /// The principal has as many units as it may have.
+    #[error(
+        "{owner} has {most} units here that have not ended, and may have no more: wait for some to end, or cancel some"
+    )]
+    TooMany {
+        /// Who.
+        owner: String,
+        /// How many it may have: `maxunits`.
+        most: usize,
+    },
     /// The engine is stopping.
     #[error("this node is shutting down: ask again when it is back")]
     Closing,
@@ -92,14 +169,26 @@ impl WorkError {
             WorkError::BadNode(_) => ErrorCode::BadNode,
             WorkError::UnexpectedSignature => ErrorCode::UnexpectedSignature,
             WorkError::Denied(why) => why.code(),
+            WorkError::NotGranted { .. } | WorkError::SignsForNobody(_) => ErrorCode::Denied,
             WorkError::IncompletePayload(_) => ErrorCode::IncompletePayload,
             WorkError::Canceled(_) => ErrorCode::Canceled,
             WorkError::Superseded(_) => ErrorCode::Superseded,
             WorkError::Released(_) => ErrorCode::Released,
+            WorkError::Adopted { .. } => ErrorCode::Adopted,
+            WorkError::Unfit { why: Unfit::Arriving, .. } => ErrorCode::NotNow,
+            WorkError::Unfit { why: Unfit::Elsewhere(_), .. } | WorkError::AdoptHere(_) => {
+                ErrorCode::NotAdoptable
+            }
+            WorkError::AdoptFor { .. } => ErrorCode::Denied,
+            WorkError::Unsupported { .. } => ErrorCode::Unsupported,
+            WorkError::OutOfReach { .. } => ErrorCode::NoRoute,
+            WorkError::RequestTaken(_) => ErrorCode::BadRequest,
+            WorkError::UnitReleased(_) => ErrorCode::Released,
             WorkError::Remote(_) => ErrorCode::Remote,
             WorkError::NotNow(_) => ErrorCode::NotNow,
             WorkError::Closing => ErrorCode::Closing,
             WorkError::NoSpace(_) => ErrorCode::NoSpace,
+            WorkError::TooMany { .. } => ErrorCode::Busy,
             WorkError::Io { source, .. } if is_full(source) => ErrorCode::NoSpace,
             WorkError::Io { .. } => ErrorCode::Io,
         }

@@ -14,10 +14,15 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use tokio::{sync::Notify, task::JoinSet};
 
 use super::{
-    EngineConfig, Inner, UnitHandle, WorkError, elsewhere::runs_elsewhere, lock, table::is_home, wall,
+    EngineConfig, Inner, UnitHandle, WorkError, WorkRules,
+    elsewhere::runs_elsewhere,
+    handle::blocking,
+    lock,
+    table::{is_home, resting},
+    wall,
 };
 use crate::{
-    logic::retention::{Ended, Removal, Retention},
+    logic::retention::{Ended, Keep, Removal, Retention},
     runner::remote::Order,
     store::UnitDir,
     unit::{Unit, UnitId},
@@ -34,7 +39,7 @@ pub(super) struct Janitor {
 
 impl Janitor {
     pub(super) fn new(config: &EngineConfig) -> Janitor {
-        let of: BTreeMap<_, _> = config.work_types.iter().map(|of| (of.name.clone(), of.keep)).collect();
+        let of = WorkRules::of(config).keep_of();
         Janitor { kept: Mutex::new(Retention::new(config.limits.keep, of)), news: Arc::default() }
     }
 
@@ -75,6 +80,30 @@ impl Inner {
                     () = news.notified() => {}
                     () = wall::until(next) => {}
                 }
+            }
+        });
+    }
+
+    /// Keeps by other rules, also what ended before.
+    pub(super) fn keep_from_now_on(self: &Arc<Inner>, default: Keep, of: BTreeMap<String, Keep>) {
+        if !lock(&self.janitor.kept).set_keep(default, of) {
+            return;
+        }
+        self.janitor.news.notify_one();
+        let inner = self.clone();
+        // Of those of which everything was kept nothing is known yet.
+        let told = blocking(move || {
+            let mut buffer = Vec::new();
+            for dir in inner.store.ids()?.into_iter().map(|id| inner.store.dir(id)) {
+                if let Some((_, unit)) = resting(&dir, &mut buffer) {
+                    inner.janitor.ended(&dir, &unit);
+                }
+            }
+            Ok(())
+        });
+        self.spawn(async move {
+            if let Err(error) = told.await {
+                tracing::error!(%error, "cannot look at the units that have ended: they are kept until the next start");
             }
         });
     }

@@ -4,7 +4,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::{Engine, Inner, WorkError, handle::blocking, lock, table::Place};
+use super::{Engine, Inner, WorkError, access::Sight, handle::blocking, lock, table::Place};
 use crate::{
     logic::{
         select::{wants, wants_state},
@@ -33,7 +33,7 @@ impl Engine {
     /// [`WorkError::Io`] only when the engine itself has broken down: a unit that cannot be read is shown as such.
     pub async fn page(&self, filter: Filter, paging: Paging) -> Result<Page, WorkError> {
         let (inner, path) = (self.inner.clone(), self.inner.config.datadir.clone());
-        let page = blocking(move || Ok(inner.page(&filter, paging)));
+        let page = blocking(move || Ok(inner.page(&filter, paging, &Sight::everything())));
         page.await.map_err(WorkError::io("cannot list the units in", path))
     }
 
@@ -51,7 +51,7 @@ impl Engine {
         let (inner, path) = (self.inner.clone(), self.inner.config.datadir.clone());
         let folded = blocking(move || {
             let mut sum = start;
-            inner.each(&filter, |id, unit| add(&mut sum, id, &unit));
+            inner.each(&filter, &Sight::everything(), |id, unit| add(&mut sum, id, &unit));
             Ok(sum)
         });
         folded.await.map_err(WorkError::io("cannot list the units in", path))
@@ -60,7 +60,7 @@ impl Engine {
     /// All units' statuses. Blocks on the disk.
     pub fn units(&self) -> BTreeMap<UnitId, Arc<Unit>> {
         let mut units = BTreeMap::new();
-        self.inner.each(&Filter::default(), |id, unit| drop(units.insert(id, unit)));
+        self.inner.each(&Filter::default(), &Sight::everything(), |id, unit| drop(units.insert(id, unit)));
         units
     }
 
@@ -83,12 +83,13 @@ impl Engine {
 }
 
 impl Inner {
-    fn page(&self, filter: &Filter, paging: Paging) -> Page {
+    pub(super) fn page(&self, filter: &Filter, paging: Paging, sight: &Sight) -> Page {
         let (mut page, mut after) = (Page::default(), paging.after);
         loop {
             let (candidates, more) = self.candidates(filter, after, paging.limit + 1);
             for cursor in candidates {
-                let shown = self.shown(cursor.id).filter(|unit| wants_state(filter, unit.state));
+                let shown =
+                    self.shown(cursor.id).filter(|unit| wants_state(filter, unit.state) && sight.sees(unit));
                 let Some(unit) = shown else { continue };
                 if page.units.len() == paging.limit {
                     return page; // this one is the next page's, which begins behind the last of ours
@@ -106,7 +107,7 @@ impl Inner {
         }
     }
 
-    fn each(&self, filter: &Filter, mut visit: impl FnMut(UnitId, Arc<Unit>)) {
+    pub(super) fn each(&self, filter: &Filter, sight: &Sight, mut visit: impl FnMut(UnitId, Arc<Unit>)) {
         let mut ids = Vec::new();
         let mut after = None;
         if *filter == Filter::default() {
@@ -121,7 +122,8 @@ impl Inner {
             ids.sort_unstable();
         }
         for id in ids {
-            if let Some(unit) = self.shown(id).filter(|unit| wants_state(filter, unit.state)) {
+            let shown = self.shown(id).filter(|unit| wants_state(filter, unit.state) && sight.sees(unit));
+            if let Some(unit) = shown {
                 visit(id, unit);
             }
         }

@@ -1,6 +1,7 @@
 //! Engine: the handle through which work is submitted, shown, followed, ended and released.
 
 mod access;
+mod adopt;
 mod arrival;
 mod driver;
 mod elsewhere;
@@ -13,19 +14,21 @@ mod one_at_a_time;
 mod open;
 mod prepare;
 mod queue;
+mod quota;
+mod rules;
 mod scan;
 mod space;
 mod submit;
 mod table;
 mod upload;
+mod view;
 mod wall;
 mod watch;
 
 use std::{
-    collections::BTreeMap,
     fs::File,
     path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU32},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, atomic::AtomicU32},
     time::SystemTime,
 };
 
@@ -33,11 +36,12 @@ use netmesh::wire::WorkCommand;
 use tokio::task::JoinSet;
 
 pub use self::{
-    access::{Caller, Way},
+    access::{Caller, Policy, Way},
     error::{OpenError, WorkError},
     handle::{Life, UnitHandle},
     list::Page,
     mesh::{AsyncReadWrite, BoxFuture, Conversation, DialFailed, Mesh, Reach},
+    rules::WorkRules,
     space::make_room,
     upload::Upload,
     watch::{Frame, Watch},
@@ -47,11 +51,14 @@ use self::{
     janitor::Janitor,
     one_at_a_time::OneAtATime,
     queue::RunQueue,
+    quota::Quota,
+    rules::Snapshot,
     space::{Space, is_full},
     table::Place,
 };
 use crate::{
     logic::{
+        grants::Action,
         retention::Keep,
         sandbox::Rules,
         state::{Effect, Event},
@@ -59,7 +66,7 @@ use crate::{
     },
     request::{Output, Stderr},
     runner::remote::{Order, Remote},
-    sign::{SigningConfig, Verifier},
+    sign::{SigningConfig, Verification},
     store::{Store, notice::Notices, released::Released, status::StepError, tail::Follower},
     unit::Unit,
 };
@@ -79,8 +86,8 @@ pub struct EngineConfig {
     pub work_types: Vec<WorkType>,
     /// What signs requests to other nodes.
     pub signing: Option<SigningConfig>,
-    /// The public key that checks requests of others.
-    pub verification: Option<PathBuf>,
+    /// What checks requests of others.
+    pub verification: Option<Verification>,
     /// Random, new at each start of the daemon.
     pub incarnation: String,
     /// How many files a command may open, where that is not what this process may
@@ -95,6 +102,8 @@ pub struct EngineConfig {
 pub struct Limits {
     /// How many may run here at a time, whatever their type.
     pub max_running: Option<usize>,
+    /// How many that have not ended one principal may have here.
+    pub max_units: Option<usize>,
     /// Which ended ones are kept, where their type does not say; of units that ran elsewhere too.
     pub keep: Keep,
     /// How many bytes of the datadir's file system must be free for a new one to be taken; 0 asks for none.
@@ -106,7 +115,7 @@ pub const MIN_FREE: u64 = 16 << 20;
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { max_running: None, keep: Keep::default(), min_free: MIN_FREE }
+        Limits { max_running: None, max_units: None, keep: Keep::default(), min_free: MIN_FREE }
     }
 }
 
@@ -159,7 +168,7 @@ pub struct Engine {
 
 pub(crate) struct Inner {
     config: EngineConfig,
-    types: BTreeMap<String, WorkType>,
+    rules: RwLock<Arc<Snapshot>>,
     store: Store,
     units: Mutex<Units<Place>>,
     /// Counts how often a unit came to rest.
@@ -169,9 +178,10 @@ pub(crate) struct Inner {
     released: Mutex<Released>,
     requests: OneAtATime,
     queue: RunQueue,
+    quota: Quota,
     janitor: Janitor,
     space: Space,
-    verifier: Verifier,
+    policy: Mutex<Arc<Policy>>,
     remote: Remote,
     notices: Notices,
     tasks: Mutex<JoinSet<()>>,
@@ -195,7 +205,7 @@ impl Engine {
         caller: &Caller,
     ) -> Result<Follower, WorkError> {
         let entry = self.inner.entry(id)?;
-        self.inner.authorize_unit(&entry.handle, signature, caller)?;
+        self.inner.admit(&entry.handle, Action::Results, signature, caller).await?;
         Ok(Follower::new(&entry.handle, which, u64::try_from(from).ok(), &self.inner.notices))
     }
 
@@ -209,14 +219,14 @@ impl Engine {
         caller: &Caller,
     ) -> Result<Watch, WorkError> {
         let entry = self.inner.entry(id)?;
-        self.inner.authorize_unit(&entry.handle, signature, caller)?;
+        self.inner.admit(&entry.handle, Action::Results, signature, caller).await?;
         Ok(Watch::new(&entry.handle, stdout_pos, stderr_pos, &self.inner.notices))
     }
 
     /// Ends a unit. Answers at once; again, or after its end, it is done already.
     pub async fn cancel(&self, id: &str, signature: &str, caller: &Caller) -> Result<Reply, WorkError> {
         let entry = self.inner.entry(id)?;
-        self.inner.authorize_unit(&entry.handle, signature, caller)?;
+        self.inner.admit(&entry.handle, Action::Cancel, signature, caller).await?;
         if runs_elsewhere(&entry.handle) {
             return self.inner.order(&entry.handle, |reply| Order::Cancel { reply }).await;
         }
@@ -233,7 +243,7 @@ impl Engine {
         caller: &Caller,
     ) -> Result<Reply, WorkError> {
         let entry = self.inner.entry(id)?;
-        self.inner.authorize_unit(&entry.handle, signature, caller)?;
+        self.inner.admit(&entry.handle, Action::Release, signature, caller).await?;
         if runs_elsewhere(&entry.handle) {
             self.inner.remember_released(&entry.handle, force)?;
             return self.inner.order(&entry.handle, |reply| Order::Release { force, reply }).await;
@@ -244,7 +254,8 @@ impl Engine {
 
     /// What may be run here, for the node's advert; in the order of the configuration, as in Receptor.
     pub fn work_commands(&self) -> Vec<WorkCommand> {
-        let types = self.inner.config.work_types.iter();
+        let rules = self.inner.rules();
+        let types = rules.order.iter().filter_map(|name| rules.types.get(name));
         types.map(|of| WorkCommand { work_type: of.name.clone(), secure: of.verify_signature }).collect()
     }
 

@@ -1,23 +1,24 @@
 //! The engine's start: one daemon per node, and every unit on disk taken up where its files say it is.
 
 use std::{
-    collections::BTreeMap,
     fs::{self, DirBuilder, File},
     io::{self, Read, Write},
     os::unix::fs::DirBuilderExt,
-    sync::{Arc, Mutex, atomic::AtomicU32},
+    sync::{Arc, Mutex, RwLock, atomic::AtomicU32},
     time::{Duration, SystemTime},
 };
 
 use tokio::{sync::watch, task::JoinSet};
 
 use super::{
-    Engine, EngineConfig, Inner, Mesh, OpenError, UnitHandle, WorkType,
+    Engine, EngineConfig, Inner, Mesh, OpenError, UnitHandle, WorkRules,
     elsewhere::runs_elsewhere,
     handle,
     janitor::Janitor,
     lock,
     queue::RunQueue,
+    quota::Quota,
+    rules::Snapshot,
     space::{Space, is_full, make_room},
     table::{Place, is_home},
 };
@@ -31,7 +32,7 @@ use crate::{
         process::{PidFd, identify},
         remote::Remote,
     },
-    sign::{Signer, Verifier},
+    sign::Signer,
     store::{Spec, Store, UnitDir, notice::Notices, private, released::Released, status},
     unit::{Extra, Outcome, Phase, State, Unit, UnitId, rfc3339},
 };
@@ -65,7 +66,7 @@ impl Engine {
     /// # Errors
     /// [`OpenError::Held`] while another daemon has them.
     pub async fn open(config: EngineConfig, mesh: Arc<dyn Mesh>) -> Result<Engine, OpenError> {
-        let types = check_types(&config)?;
+        let rules = Snapshot::new(&WorkRules::of(&config), &config.node, None)?;
         let io = |what, path: &std::path::Path| {
             let path = path.to_owned();
             move |source| OpenError::Io { what, path, source }
@@ -79,14 +80,18 @@ impl Engine {
         let store = Store::open(root.clone()).map_err(io("cannot open", &root))?;
         let path = config.state_dir.join("released");
         let released = Released::open(path.clone(), SystemTime::now()).map_err(io("cannot read", &path))?;
-        let remote = Remote::new(mesh, config.signing.clone().map(Signer::new));
+        let remote = Remote::new(
+            mesh,
+            config.signing.clone().map(|signing| Signer::new(signing, config.node.clone())),
+        );
         let inner = Arc::new(Inner {
-            verifier: Verifier::new(config.verification.clone(), config.node.clone()),
+            policy: Mutex::default(),
             queue: RunQueue::new(&config),
+            quota: Quota::new(config.limits.max_units),
             janitor: Janitor::new(&config),
             space: Space::new(&config),
             config,
-            types,
+            rules: RwLock::new(Arc::new(rules)),
             store,
             units: Mutex::new(Units::default()),
             spells: AtomicU32::new(1),
@@ -125,6 +130,7 @@ impl Inner {
             for unfinished in [dir.path().join("spec.tmp"), dir.events_path()] {
                 fs::remove_file(unfinished).ok();
             }
+            dir.forget_secrets();
             fs::remove_dir(dir.path()).ok();
             return None;
         }
@@ -183,11 +189,12 @@ impl Inner {
             payload_whole = is_home(dir, unit);
         }
         let released = dir.is_released();
+        let rules = self.rules();
         let plan = plan(&Found {
             unit: seen.as_ref(),
             supervisor: process.0,
             released,
-            known_type: seen.as_ref().is_some_and(|unit| self.types.contains_key(&unit.work_type)),
+            known_type: seen.as_ref().is_some_and(|unit| rules.types.contains_key(&unit.work_type)),
             payload_whole,
             resumable: spec.as_ref().is_some_and(|spec| spec.resume),
         });
@@ -273,19 +280,6 @@ fn end(unit: &mut Unit, state: State, outcome: Outcome, why: &str) {
     if unit.remote().is_none() {
         unit.extra_data = Extra::None;
     }
-}
-
-fn check_types(config: &EngineConfig) -> Result<BTreeMap<String, WorkType>, OpenError> {
-    let mut types = BTreeMap::new();
-    for of in &config.work_types {
-        if of.verify_signature && config.verification.is_none() {
-            return Err(OpenError::NoVerification(of.name.clone()));
-        }
-        if of.name == "remote" || types.insert(of.name.clone(), of.clone()).is_some() {
-            return Err(OpenError::DuplicateType(of.name.clone()));
-        }
-    }
-    Ok(types)
 }
 
 /// Takes the lock of the node's units. Of a daemon that was killed, a child may still have it until its program is loaded.

@@ -13,7 +13,7 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use tokio::sync::Notify;
 
 use super::{
-    EngineConfig, Inner, UnitHandle,
+    EngineConfig, Inner, UnitHandle, WorkRules,
     handle::{blocking, settle_if_ended},
     lock, wall,
 };
@@ -47,9 +47,7 @@ enum Due {
 
 impl RunQueue {
     pub(super) fn new(config: &EngineConfig) -> RunQueue {
-        let of = config.work_types.iter();
-        let most_of = of.filter_map(|of| of.max_running.map(|most| (of.name.clone(), most))).collect();
-        let queue = Queue::new(config.limits.max_running, most_of);
+        let queue = Queue::new(config.limits.max_running, WorkRules::of(config).most_of());
         RunQueue { state: Mutex::new(Waiters { queue, units: BTreeMap::new() }), sooner: Arc::default() }
     }
 
@@ -124,6 +122,13 @@ impl Inner {
     /// Nothing of a unit runs any more.
     pub(super) fn leave_place(self: &Arc<Inner>, id: UnitId) {
         for due in self.queue.change(|queue| queue.handle_left(id)) {
+            self.pay(due);
+        }
+    }
+
+    /// Goes by other limits from now on: whoever has a place keeps it.
+    pub(super) fn limit_running(self: &Arc<Inner>, most: Option<usize>, most_of: BTreeMap<String, usize>) {
+        for due in self.queue.change(|queue| queue.set_limits(most, most_of)) {
             self.pay(due);
         }
     }

@@ -6,7 +6,10 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use nix::{
@@ -32,7 +35,7 @@ pub(super) struct Space {
 struct Shared {
     datadir: PathBuf,
     reserve: PathBuf,
-    min_free: u64,
+    min_free: AtomicU64,
 }
 
 /// What a file system has left for us.
@@ -46,8 +49,17 @@ struct Free {
 impl Space {
     pub(super) fn new(config: &EngineConfig) -> Space {
         let reserve = config.state_dir.join(NAME);
-        let space = Shared { datadir: config.datadir.clone(), reserve, min_free: config.limits.min_free };
-        Space { shared: Arc::new(space) }
+        let min_free = AtomicU64::new(config.limits.min_free);
+        Space { shared: Arc::new(Shared { datadir: config.datadir.clone(), reserve, min_free }) }
+    }
+
+    /// So many bytes must be free from now on for work to be taken.
+    pub(super) fn set_min_free(&self, bytes: u64) {
+        self.shared.min_free.store(bytes, Ordering::Relaxed);
+    }
+
+    fn min_free(&self) -> u64 {
+        self.shared.min_free.load(Ordering::Relaxed)
     }
 
     /// Whether a new unit, with a payload of `payload` bytes, may be taken.
@@ -56,7 +68,7 @@ impl Space {
     /// [`WorkError::NoSpace`].
     pub(super) fn admit(&self, payload: u64) -> Result<(), WorkError> {
         let free = self.left();
-        if let Some(why) = free.and_then(|free| shortage(free, self.shared.min_free, payload)) {
+        if let Some(why) = free.and_then(|free| shortage(free, self.min_free(), payload)) {
             return Err(self.full(&why));
         }
         self.put_by();
@@ -68,7 +80,7 @@ impl Space {
     /// # Errors
     /// [`WorkError::NoSpace`].
     pub(super) fn admit_more(&self, bytes: u64) -> Result<(), WorkError> {
-        let shortage = self.left().and_then(|free| shortage(free, self.shared.min_free, bytes));
+        let shortage = self.left().and_then(|free| shortage(free, self.min_free(), bytes));
         shortage.map_or(Ok(()), |why| Err(self.full(&why)))
     }
 
@@ -87,7 +99,7 @@ impl Space {
     /// Puts some room by, if that is not done and there is enough. Without it everything works while the disk has room.
     pub(super) fn put_by(&self) {
         let path = &self.shared.reserve;
-        let least = self.shared.min_free.saturating_add(2 * RESERVE);
+        let least = self.min_free().saturating_add(2 * RESERVE);
         if path.exists() || self.left().is_none_or(|free| free.bytes < least) {
             return;
         }
@@ -194,7 +206,8 @@ mod tests {
     fn what_was_put_by_is_spent_once_on_a_full_disk() {
         let root = tempfile::tempdir().unwrap();
         let reserve = root.path().join("reserve");
-        let shared = Shared { datadir: root.path().to_owned(), reserve: reserve.clone(), min_free: 0 };
+        let shared =
+            Shared { datadir: root.path().to_owned(), reserve: reserve.clone(), min_free: AtomicU64::new(0) };
         let space = Space { shared: Arc::new(shared) };
         space.put_by();
         assert_eq!(fs::metadata(&reserve).unwrap().len(), RESERVE);

@@ -1,17 +1,26 @@
 //! A submission: checked, given an id, and on disk before the id is told.
 
-use std::time::SystemTime;
+use std::{sync::Arc, time::SystemTime};
 
 use netmesh::{id::NodeId, json::parse_go_duration};
 
 use super::{
-    Caller, Engine, Inner, Upload, WorkError, handle::blocking, lock, prepare::arguments, table::Entry,
+    Caller, Engine, Inner, Policy, Upload, Way, WorkError,
+    access::{About, Shown, granted},
+    handle::blocking,
+    lock,
+    prepare::arguments,
+    table::Entry,
     upload::is_arriving,
 };
 use crate::{
-    logic::units::Request,
+    logic::{
+        grants::{Action, Decision},
+        units::Request,
+    },
     request::{Extension, PayloadEnd, Stderr, Submit},
-    store::Spec,
+    sign::VerifyError,
+    store::{Spec, secrets::take},
     unit::{FORMAT, Outcome, Unit, UnitId, rfc3339},
 };
 
@@ -25,11 +34,29 @@ impl Engine {
     /// A refusal leaves nothing behind.
     pub async fn submit(&self, submit: Submit, caller: &Caller) -> Result<Upload, WorkError> {
         let now = SystemTime::now();
-        let spec = self.inner.check(submit, caller, now)?;
-        let engine = self.clone();
-        let path = self.inner.config.datadir.clone();
-        let made = blocking(move || Ok(engine.make(spec, now))).await;
-        made.map_err(WorkError::io("cannot make a unit in", path))?
+        let inner = &self.inner;
+        let here = inner.is_here(&submit.node);
+        let (node, work_type) = (submit.node.clone(), submit.work_type.clone());
+        let about =
+            About { work_type: Some(&work_type), node: (!here).then_some(node.as_str()), ..About::default() };
+        let admitted = inner.admit_submission(&submit, here, &about, caller).await?;
+        let made = match inner.check(submit, caller, now) {
+            Ok(spec) => {
+                let spec = Spec { on_behalf_of: admitted.shown.speaks_for.clone(), ..spec };
+                let (engine, path) = (self.clone(), inner.config.datadir.clone());
+                let made = blocking(move || Ok(engine.make(spec, now))).await;
+                made.unwrap_or_else(|error| Err(WorkError::io("cannot make a unit in", path)(error)))
+            }
+            Err(refusal) => Err(refusal),
+        };
+        // With the unit's id, and before anybody hears of it.
+        let id = made.as_ref().ok().map(Upload::id);
+        let unit = id.as_ref().map(|id| id.as_str());
+        admitted
+            .policy
+            .note(Action::Submit, &About { unit, ..about }, &admitted.shown, &admitted.decision)
+            .await;
+        made
     }
 
     fn make(&self, spec: Spec, now: SystemTime) -> Result<Upload, WorkError> {
@@ -70,20 +97,88 @@ fn never_ran(unit: &Unit) -> bool {
     matches!(unit.outcome, Some(Outcome::IncompletePayload | Outcome::NoSpace)) && unit.started_at.is_none()
 }
 
+/// Whether a submission says the digest of its payload, so that a token for it covers that too.
+fn says_digest(submit: &Submit) -> bool {
+    matches!(&submit.extension.payload, Some(PayloadEnd::Length { sha256: Some(_), .. }))
+}
+
+/// A submission that may be.
+struct Admitted<'c> {
+    shown: Shown<'c>,
+    policy: Arc<Policy>,
+    decision: Decision,
+}
+
 impl Inner {
+    fn is_here(&self, node: &str) -> bool {
+        node == self.config.node || node.eq_ignore_ascii_case("localhost")
+    }
+
+    /// Checks a submission's signature and whether its caller may submit. A refusal is written down here, the rest by
+    /// whoever knows which unit it became.
+    async fn admit_submission<'c>(
+        &self,
+        submit: &Submit,
+        here: bool,
+        about: &About<'_>,
+        caller: &'c Caller,
+    ) -> Result<Admitted<'c>, WorkError> {
+        let rules = self.rules();
+        let of = rules.types.get(&submit.work_type);
+        let demanded = if here { of.is_some_and(|of| of.verify_signature) } else { submit.sign_work };
+        let shown = self.authorize(demanded, &submit.signature, Action::Submit, about, caller).await?;
+        if shown.bound && !says_digest(submit) {
+            let refusal = WorkError::Denied(VerifyError::PayloadNotBound);
+            self.note_refusal(Action::Submit, about, &shown, &refusal).await;
+            return Err(refusal);
+        }
+        let policy = self.policy();
+        if !here && caller.way == Way::Mesh {
+            self.admit_onward(submit.sign_work, &policy, about, &shown).await?;
+        }
+        let decision = policy.decide(Action::Submit, about, &shown);
+        if !decision.allowed {
+            policy.note(Action::Submit, about, &shown, &decision).await;
+            granted(Action::Submit, about, &shown, decision.clone())?;
+        }
+        Ok(Admitted { shown, policy, decision })
+    }
+
+    /// Whether this node submits to a third one, in its own name, for a node that asked over the mesh. Unsigned it does
+    /// without any grants, as Receptor does: such a submission is worth no more than one of the asker's own. Its signature
+    /// it lends to nobody without being told to.
+    pub(super) async fn admit_onward(
+        &self,
+        signed: bool,
+        policy: &Policy,
+        about: &About<'_>,
+        shown: &Shown<'_>,
+    ) -> Result<(), WorkError> {
+        if policy.grants.is_some() {
+            return self.permit(Action::Sign, about, shown).await;
+        }
+        if !signed {
+            return Ok(());
+        }
+        let refusal = WorkError::SignsForNobody(shown.principals().join(", "));
+        self.note_refusal(Action::Sign, about, shown, &refusal).await;
+        Err(refusal)
+    }
+
     /// What a submission asks for, if it may and can be done.
     fn check(&self, submit: Submit, caller: &Caller, now: SystemTime) -> Result<Spec, WorkError> {
-        let here = submit.node == self.config.node || submit.node.eq_ignore_ascii_case("localhost");
-        let of = self.types.get(&submit.work_type);
-        let demanded = if here { of.is_some_and(|of| of.verify_signature) } else { submit.sign_work };
-        self.authorize(demanded, &submit.signature, caller)?;
+        let here = self.is_here(&submit.node);
+        let rules = self.rules();
+        let of = rules.types.get(&submit.work_type);
         // Who does not know that error output can be kept apart would never see it.
         let knows_stderr = submit.extension != Extension::default();
         let stderr = if knows_stderr { submit.extension.stderr } else { Some(Stderr::Merge) };
+        let mut params = submit.params;
+        let secrets = take(&mut params);
         let mut spec = Spec {
             version: FORMAT,
             work_type: submit.work_type,
-            params: submit.params,
+            params,
             payload: submit.extension.payload,
             resume: submit.extension.resume,
             stderr,
@@ -110,10 +205,10 @@ impl Inner {
             spec.arguments = Some(arguments(of, &spec.sandbox, asked));
             return Ok(spec);
         }
-        let secret = |name: &String| name.to_lowercase().starts_with("secret_");
-        if submit.tls_client.is_empty() && spec.params.keys().any(secret) {
+        if submit.tls_client.is_empty() && !secrets.is_empty() {
             return Err(WorkError::SecretsInClear);
         }
+        spec.secrets = secrets;
         let mut ttl = spec.meta.ttl.map(|ttl| ttl.0);
         if !submit.ttl.is_empty() {
             let asked =
@@ -129,11 +224,12 @@ impl Inner {
     }
 
     /// Makes the directory under a fresh id, and takes the unit in. Blocks on the disk.
-    fn create(
+    pub(super) fn create(
         self: &std::sync::Arc<Inner>,
         spec: Spec,
         request: Option<Request>,
     ) -> Result<Entry, WorkError> {
+        let _right = self.may_make_one(&spec.owner)?;
         self.space.admit(match spec.payload {
             Some(PayloadEnd::Length { length, .. }) => length,
             _ => 0,

@@ -136,14 +136,22 @@ impl Inner {
 
     /// The unit that a request made.
     pub(super) fn made_by(self: &Arc<Inner>, request: &Request) -> Result<Option<Entry>, WorkError> {
-        let ids = lock(&self.units).made_by(request);
+        Ok(self.all_made_by(request)?.into_iter().next())
+    }
+
+    /// The units that a request made: one, unless another's directory was left behind, or it was adopted again.
+    pub(super) fn all_made_by(self: &Arc<Inner>, request: &Request) -> Result<Vec<Entry>, WorkError> {
+        let ids = lock(&self.units).ids_by_request(&request.id);
+        let mut made = Vec::new();
         for id in ids {
             match self.load(id) {
-                Err(WorkError::UnknownUnit(_)) => {} // released meanwhile
-                found => return found.map(Some),
+                // Whose it is may have changed; who submitted it has not.
+                Ok(entry) if entry.handle.spec().owner == request.owner => made.push(entry),
+                Ok(_) | Err(WorkError::UnknownUnit(_)) => {} // another's; released meanwhile
+                Err(error) => return Err(error),
             }
         }
-        Ok(None)
+        Ok(made)
     }
 
     /// Takes a unit into the table.
@@ -157,7 +165,7 @@ impl Inner {
         let id = dir.id();
         let mut known = unit.clone();
         if let Some(Request { owner, id }) = request {
-            (known.owner, known.request_id) = (Some(owner), Some(id));
+            (known.owner, known.request_id) = (known.owner.or(Some(owner)), Some(id));
         }
         let summary = Summary::new(&known, status_time(&dir, &known));
         let entry = Entry::new(UnitHandle::new(dir, spec, unit, Arc::downgrade(self)));
@@ -352,7 +360,7 @@ mod tests {
     }
 
     fn local() -> Caller {
-        Caller { way: Way::UnixSocket, principal: "uid:1".to_owned() }
+        Caller::new(Way::UnixSocket, "uid:1")
     }
 
     fn is_live(engine: &Engine) -> bool {

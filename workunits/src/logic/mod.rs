@@ -1,5 +1,7 @@
 //! Decides: no async, no clock, no disk.
 
+pub mod adoption;
+pub mod grants;
 pub mod process;
 pub mod queue;
 pub mod recovery;

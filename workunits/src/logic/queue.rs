@@ -95,6 +95,14 @@ impl Queue {
         Queue { most, most_of, ..Queue::default() }
     }
 
+    /// Goes by other limits. Whoever has a place keeps it; those who wait are told anew what they wait for.
+    pub fn set_limits(&mut self, most: Option<usize>, most_of: BTreeMap<String, usize>) {
+        if (self.most, &self.most_of) != (most, &most_of) {
+            (self.most, self.most_of) = (most, most_of);
+            self.untold.extend(self.waiting.keys());
+        }
+    }
+
     /// From now on places are given.
     pub fn open(&mut self) {
         self.open = true;
@@ -360,6 +368,26 @@ mod tests {
             queue.handle_left(id(n));
         }
         assert_eq!(launched(&mut queue, 0), [id(9)]);
+    }
+
+    #[test]
+    fn other_limits_give_places_at_once_and_take_none_away() {
+        let mut queue = queue(Some(1), &[]);
+        for n in 1..5 {
+            queue.handle_ready(id(n), ready("a", n));
+        }
+        assert_eq!(launched(&mut queue, 0), [id(1)]);
+        queue.set_limits(Some(3), BTreeMap::new());
+        assert_eq!(queue.poll(at(0)), [Owed::Launch(id(2)), Owed::Launch(id(3)), Owed::Wait(id(4))]);
+        queue.set_limits(Some(9), [("a".to_owned(), 1)].into());
+        assert_eq!(
+            queue.poll(at(0)),
+            [Owed::Wait(id(4))],
+            "three run on, and the fourth waits for another reason"
+        );
+        assert!(matches!(queue.wait(id(4)), Some(Wait::Type { most: 1, running: 3, .. })));
+        queue.set_limits(Some(9), [("a".to_owned(), 1)].into());
+        assert_eq!(queue.poll(at(0)), [], "the same limits are no news");
     }
 
     #[test]

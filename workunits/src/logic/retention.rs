@@ -103,6 +103,24 @@ impl Retention {
         Retention { default, of, ..Retention::default() }
     }
 
+    /// Keeps by other rules from now on. False when they are the same.
+    ///
+    /// Of ended units of which everything was kept nothing is known here, and of others perhaps not the size: they are to be
+    /// told of again.
+    pub fn set_keep(&mut self, default: Keep, of: BTreeMap<String, Keep>) -> bool {
+        if (self.default, &self.of) == (default, &of) {
+            return false;
+        }
+        let ended: Vec<_> = self.ended.keys().copied().collect();
+        // Taken off the shelves by the rules that put them there.
+        let ended: Vec<_> = ended.into_iter().filter_map(|id| Some((id, self.take(id)?))).collect();
+        (self.default, self.of) = (default, of);
+        for (id, unit) in ended {
+            self.handle_ended(id, unit);
+        }
+        true
+    }
+
     /// What is kept of a work type.
     pub fn keep(&self, work_type: &str) -> Keep {
         self.of.get(work_type).copied().unwrap_or_default().or(self.default)

@@ -8,10 +8,13 @@ use super::{
     process::{Exit, ProcessId, Usage},
     stopping::Why,
 };
-use crate::unit::{Extra, Outcome, Phase, State, Unit};
+use crate::unit::{Controller, Extra, Outcome, Phase, State, Unit};
 
 /// What a unit says that has all it needs and is about to start.
 pub const LAUNCHING: &str = "Launching command runner";
+
+/// What an event is called that hands a unit over.
+pub const ADOPTED: &str = "adopted";
 
 /// Something that happened to a unit which runs here, or was asked of it.
 ///
@@ -27,8 +30,9 @@ pub const LAUNCHING: &str = "Launching command runner";
 /// | Exited       |                    |                         |                    | Succeeded/Failed | Canceled, or the truth when something else or nothing had stopped it | |
 /// | Lost         | Failed             | Failed                  | Canceled           | Failed           | Failed             |       |
 /// | Cancel       | Canceled           | Canceled, or canceling once claimed → *Stop* | the same → *Stop* | canceling → *Stop* | the same → *Stop* | the same |
+/// | Adopted      |                    | handed over             | handed over        | handed over      | handed over        | handed over |
 ///
-/// An empty place is [`NotNow`]. Whatever has ended never changes again.
+/// An empty place is [`NotNow`]. Whatever has ended never changes again, but for whose it is.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
     /// The whole payload is on disk.
@@ -93,6 +97,13 @@ pub enum Event {
     },
     /// Somebody asked for its end.
     Cancel,
+    /// Another node's unit stands for it from now on.
+    Adopted {
+        /// Which.
+        by: Controller,
+        /// Who asked for that, and owns it now.
+        owner: String,
+    },
 }
 
 /// What is owed for a step, once it is saved.
@@ -178,6 +189,7 @@ impl Event {
             Event::Exited { .. } => "exited",
             Event::Lost { .. } => "lost",
             Event::Cancel => "cancel",
+            Event::Adopted { .. } => ADOPTED,
         }
     }
 
@@ -216,6 +228,15 @@ pub fn step(unit: &Unit, event: &Event, at: &str) -> Result<Step, NotNow> {
     let mut effects = Vec::new();
     match (unit.state, event) {
         (Is::Succeeded | Is::Failed | Is::Canceled, On::Cancel) => {} // asking twice, or too late, is fine
+        // Only its submitter can bring the payload.
+        (Is::Pending, On::Adopted { .. }) if uploading => {
+            return Err(NotNow { state: unit.state, phase: unit.phase, event: event.name() });
+        }
+        (_, On::Adopted { by, owner }) => {
+            (next.controller, next.owner) = (Some(by.clone()), Some(owner.clone()));
+            // For whom the former owner acted says nothing of the new one.
+            next.on_behalf_of = None;
+        }
         (Is::Pending, On::Payload { .. }) if uploading => {
             next.phase = Some(Do::Queued);
             next.detail = LAUNCHING.to_owned();

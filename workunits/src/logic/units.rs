@@ -3,9 +3,10 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     ops::Bound,
+    sync::Arc,
 };
 
-use super::summary::{Origins, RequestKey, Standing, Summary};
+use super::summary::{Origin, Origins, RequestKey, Standing, Summary};
 use crate::{
     request::Cursor,
     unit::{Moment, UnitId},
@@ -13,7 +14,8 @@ use crate::{
 
 /// The units by age, by id and by request, with a brief summary of each.
 ///
-/// A request id counts for its owner only, so that nobody reaches a unit by knowing somebody else's.
+/// A request id counts for whoever submitted it only, so that nobody reaches a unit by knowing somebody else's: whoever
+/// looks one up holds the spec against it.
 #[derive(Debug)]
 pub struct Units<T> {
     by_age: BTreeMap<Cursor, Row<T>>,
@@ -129,11 +131,18 @@ impl<T> Units<T> {
         })
     }
 
-    /// The units that this request made: one, unless another's directory was left behind.
-    pub fn made_by(&self, request: &Request) -> Vec<UnitId> {
-        let of_owner =
-            self.by_request(&request.id).filter(|(_, row)| *row.summary.origin.owner == *request.owner);
-        of_owner.map(|(cursor, _)| cursor.id).collect()
+    /// Their ids.
+    pub fn ids_by_request(&self, id: &str) -> Vec<UnitId> {
+        self.by_request(id).map(|(cursor, _)| cursor.id).collect()
+    }
+
+    /// Notes that a unit is somebody else's now.
+    pub fn owned_by(&mut self, id: UnitId, owner: &str) {
+        let Some(cursor) = self.cursor(id) else { return };
+        let Some(row) = self.by_age.get_mut(&cursor) else { return };
+        let changed = Arc::new(Origin { owner: owner.into(), ..Origin::clone(&row.summary.origin) });
+        let before = std::mem::replace(&mut row.summary.origin, self.origins.shared(changed));
+        self.origins.release(before);
     }
 
     /// Lets a unit go; its request is free again.
@@ -178,24 +187,28 @@ mod tests {
         letter.to_string().repeat(8).parse().unwrap()
     }
 
-    fn request(owner: &str, id: &str) -> Request {
-        Request { owner: owner.to_owned(), id: id.to_owned() }
+    #[test]
+    fn a_unit_changes_hands_and_its_request_still_finds_it() {
+        let mut units = Units::default();
+        units.insert(id('a'), summary(1, "node:foo", "00"), ());
+        units.owned_by(id('a'), "node:baz");
+        units.owned_by(id('b'), "node:baz"); // there is none
+        assert_eq!(&*units.get(id('a')).unwrap().summary().origin.owner, "node:baz");
+        assert_eq!(units.ids_by_request("00"), [id('a')]);
+        assert_eq!(units.origins.len(), 1, "nothing is left of the owner before");
     }
 
     #[test]
-    fn a_request_finds_its_unit_for_its_owner_and_for_nobody_else() {
+    fn a_request_finds_its_units() {
         for key in ["00", &"0f".repeat(16)] {
             let mut units = Units::default();
             units.insert(id('b'), summary(1, "uid:1", key), "one");
             units.insert(id('a'), summary(1, "uid:2", key), "two");
             units.insert(id('c'), summary(1, "uid:3", "01"), "three");
-            assert_eq!(units.made_by(&request("uid:1", key)), [id('b')]);
-            assert_eq!(units.made_by(&request("uid:2", key)), [id('a')]);
-            assert_eq!(units.made_by(&request("uid:3", key)), []);
-            assert_eq!(units.by_request(key).count(), 2);
+            assert_eq!(units.ids_by_request(key), [id('a'), id('b')]);
+            assert_eq!(units.ids_by_request("02"), []);
             assert_eq!(units.remove(id('b')), Some("one"));
-            assert_eq!(units.made_by(&request("uid:1", key)), []);
-            assert_eq!(units.made_by(&request("uid:2", key)), [id('a')]);
+            assert_eq!(units.ids_by_request(key), [id('a')]);
         }
     }
 

@@ -79,6 +79,12 @@ codes! {
     Superseded = "superseded",
     /// The request's unit was released.
     Released = "released",
+    /// Another controller has the unit now.
+    Adopted = "adopted",
+    /// The unit is not one that can be adopted.
+    NotAdoptable = "not_adoptable",
+    /// The other node is of a kind that cannot do this.
+    Unsupported = "unsupported",
     /// The unit's node refused; the text has its words.
     Remote = "remote",
     /// The disk is full.
@@ -155,7 +161,7 @@ impl ErrorCode {
     }
 
     /// Whether this is the member that asks for codes, and so is none of a submission's parameters.
-    pub(super) fn is_question(name: &str, value: &str) -> bool {
+    pub(crate) fn is_question(name: &str, value: &str) -> bool {
         (name, value) == ASKED
     }
 }

@@ -2,7 +2,8 @@
 
 use serde_json::{Map, Value};
 
-use super::{BadRequest, ErrorCode, Extension, Output, Submit, WorkRequest, list};
+use super::{Adopt, BadRequest, ErrorCode, Extension, Output, Submit, WorkRequest, list};
+use crate::unit::Controller;
 
 pub(super) fn parse(members: &Map<String, Value>) -> Result<WorkRequest, BadRequest> {
     let subcommand = text(members, "subcommand")?.to_lowercase();
@@ -18,6 +19,14 @@ pub(super) fn parse(members: &Map<String, Value>) -> Result<WorkRequest, BadRequ
             force: subcommand == "force-release",
             signature: optional(members, "signature"),
         }),
+        "adopt" => match Controller::named_in(members)? {
+            Some(to) => Ok(WorkRequest::HandOver {
+                unit: unit(members)?,
+                to,
+                signature: optional(members, "signature"),
+            }),
+            None => Adopt::from_json(members).map(WorkRequest::Adopt),
+        },
         "results" => Ok(WorkRequest::Results {
             unit: unit(members)?,
             from: integer(members, "startpos")?,

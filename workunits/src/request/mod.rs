@@ -4,12 +4,14 @@
 //! work submit NODE TYPE [PARAMS...]        {"command":"work","subcommand":"submit","node":..,"worktype":..,...}
 //! work list [UNIT]                         {"command":"work","subcommand":"list"}, and some units: see `list`
 //! work status | cancel | release | force-release UNIT
+//! work adopt NODE UNIT                     and what comes of it: see `adopt`
 //! work results UNIT [START]                {... "unitid":..,"startpos":N}
 //!                                          {"command":"work","subcommand":"watch","unitid":..,"stdoutpos":N,"stderrpos":N}
 //! ```
 //! The words, and the texts that refuse a bad one, are Receptor's. What is ours travels in one member, `netmesh`,
 //! which a node that does not offer it never sees, since its features are asked first.
 
+mod adopt;
 mod code;
 mod extension;
 mod json;
@@ -21,6 +23,7 @@ mod sandbox;
 mod submit;
 mod text;
 
+pub use adopt::Adopt;
 pub use code::{ErrorCode, Refusal};
 pub use extension::{Extension, PayloadEnd, Stderr};
 pub use list::{BadCursor, Cursor, Filter, Paging};
@@ -32,6 +35,8 @@ pub use sandbox::{BadLimit, BadSandbox, Limits, Sandbox, check_variable};
 pub use submit::Submit;
 
 use serde_json::{Map, Value, json};
+
+use crate::unit::Controller;
 
 /// A request for work to be done, shown or ended.
 #[derive(Clone, Debug, PartialEq)]
@@ -79,6 +84,17 @@ pub enum WorkRequest {
         /// A token, or nothing.
         signature: String,
     },
+    /// Make a unit that stands for one of another node, which another unit stood for so far.
+    Adopt(Adopt),
+    /// Hand a unit of this node over to one of the asking node. Only ours understand it.
+    HandOver {
+        /// The unit.
+        unit: String,
+        /// To whom.
+        to: Controller,
+        /// A token, or nothing.
+        signature: String,
+    },
     /// Follow a unit's output.
     Results {
         /// The unit.
@@ -121,6 +137,9 @@ pub enum BadRequest {
     /// No such subcommand.
     #[error("bad command")]
     BadCommand,
+    /// `adopt` without its two words, or with more.
+    #[error("work adopt requires a node and a unit ID of that node")]
+    AdoptNeeds,
     /// `submit` without its two words.
     #[error("work submit requires a target node and work type")]
     SubmitNeeds,
@@ -210,6 +229,12 @@ impl WorkRequest {
                 sign(signature);
                 line.insert("unitid".to_owned(), json!(unit));
             }
+            WorkRequest::Adopt(adopt) => adopt.put_into(&mut line),
+            WorkRequest::HandOver { unit, to, signature } => {
+                sign(signature);
+                line.insert("unitid".to_owned(), json!(unit));
+                to.put_into(&mut line);
+            }
             WorkRequest::Results { unit, from, output, signature } => {
                 sign(signature);
                 line.insert("unitid".to_owned(), json!(unit));
@@ -231,6 +256,20 @@ impl WorkRequest {
         Value::Object(line).to_string()
     }
 
+    /// The request's token: empty where there is none; `None` for a request that never has one.
+    pub fn signature_mut(&mut self) -> Option<&mut String> {
+        match self {
+            WorkRequest::Submit(submit) => Some(&mut submit.signature),
+            WorkRequest::Cancel { signature, .. }
+            | WorkRequest::Release { signature, .. }
+            | WorkRequest::Results { signature, .. }
+            | WorkRequest::HandOver { signature, .. }
+            | WorkRequest::Watch { signature, .. } => Some(signature),
+            WorkRequest::Adopt(adopt) => Some(&mut adopt.signature),
+            WorkRequest::List { .. } | WorkRequest::Find { .. } | WorkRequest::Status { .. } => None,
+        }
+    }
+
     fn subcommand(&self) -> &'static str {
         match self {
             WorkRequest::Submit(_) => "submit",
@@ -239,6 +278,7 @@ impl WorkRequest {
             WorkRequest::Cancel { .. } => "cancel",
             WorkRequest::Release { force: false, .. } => "release",
             WorkRequest::Release { force: true, .. } => "force-release",
+            WorkRequest::Adopt(_) | WorkRequest::HandOver { .. } => "adopt",
             WorkRequest::Results { .. } => "results",
             WorkRequest::Watch { .. } => "watch",
         }
@@ -302,6 +342,20 @@ mod tests {
             WorkRequest::Cancel { unit: unit(), signature: "t".into() },
             WorkRequest::Release { unit: unit(), force: false, signature: String::new() },
             WorkRequest::Release { unit: unit(), force: true, signature: String::new() },
+            WorkRequest::Adopt(Adopt { node: "bar".into(), unit: unit(), ..Adopt::default() }),
+            WorkRequest::Adopt(Adopt {
+                node: "bar".into(),
+                unit: unit(),
+                tls_client: "t".into(),
+                sign_work: true,
+                request_id: Some("00".repeat(16)),
+                signature: "s".into(),
+            }),
+            WorkRequest::HandOver {
+                unit: unit(),
+                to: Controller { node: "baz".into(), unit_id: unit() },
+                signature: "t".into(),
+            },
             WorkRequest::Results { unit: unit(), from: -1, output: Output::Stderr, signature: String::new() },
             WorkRequest::Watch {
                 unit: unit(),

@@ -29,6 +29,10 @@ pub struct Offers {
     pub error_codes: bool,
     /// It can show what is there now of a unit that goes on.
     pub watch_now: bool,
+    /// It takes tokens that are bound to their request.
+    pub bound_token: bool,
+    /// It hands units over to other nodes, and tells whoever had them.
+    pub adopt: bool,
 }
 
 impl Offers {
@@ -45,6 +49,8 @@ impl Offers {
         sandbox: true,
         error_codes: true,
         watch_now: true,
+        bound_token: true,
+        adopt: true,
     };
 
     /// The line, without its line feed, that asks a node for its features.
@@ -79,7 +85,7 @@ impl Offers {
     }
 
     /// Every feature by its name: the one place that ties the two.
-    fn each_mut(&mut self) -> [(&'static str, &mut bool); 11] {
+    fn each_mut(&mut self) -> [(&'static str, &mut bool); 13] {
         [
             ("request-id", &mut self.request_id),
             ("payload-length", &mut self.payload_length),
@@ -92,6 +98,8 @@ impl Offers {
             ("sandbox", &mut self.sandbox),
             ("error-codes", &mut self.error_codes),
             ("watch-now", &mut self.watch_now),
+            ("bound-token", &mut self.bound_token),
+            ("adopt", &mut self.adopt),
         ]
     }
 }

@@ -1,6 +1,6 @@
 //! The text form: words divided by single spaces, so that two spaces make an empty word.
 
-use super::{BadRequest, Output, Submit, WorkRequest};
+use super::{Adopt, BadRequest, Output, Submit, WorkRequest};
 
 pub(super) fn parse(words: &str) -> Result<WorkRequest, BadRequest> {
     let mut words = words.split(' ');
@@ -21,6 +21,14 @@ pub(super) fn parse(words: &str) -> Result<WorkRequest, BadRequest> {
             force: subcommand == "force-release",
             signature: String::new(),
         }),
+        "adopt" => match rest[..] {
+            [node, unit] => Ok(WorkRequest::Adopt(Adopt {
+                node: node.to_owned(),
+                unit: unit.to_owned(),
+                ..Adopt::default()
+            })),
+            _ => Err(BadRequest::AdoptNeeds),
+        },
         "results" => results(&rest),
         _ => Err(BadRequest::BadCommand),
     }
@@ -79,6 +87,7 @@ mod tests {
             ("status", "work status requires a unit ID"),
             ("force-release", "work force-release requires a unit ID"),
             ("cancel a b", "work cancel does not take parameters after the unit ID"),
+            ("adopt bar", "work adopt requires a node and a unit ID of that node"),
             ("results", "work results requires a unit ID"),
             ("results a 1 2", "work results only takes a unit ID and optional start position"),
             (

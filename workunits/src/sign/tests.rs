@@ -1,5 +1,7 @@
 //! Good tokens pass, every kind of bad one is refused, and the refusal says which kind it was.
 
+mod bound;
+
 use std::sync::OnceLock;
 
 use rsa::{
@@ -9,8 +11,12 @@ use rsa::{
     rand_core::OsRng,
 };
 
+use jsonwebtoken::{DecodingKey, EncodingKey};
+
 use super::*;
 
+/// What a request shows that no token is bound to.
+const ANY: Asked<'_> = Asked { digest: None, from: None };
 const NOW: Duration = Duration::from_secs(1_800_000_000);
 
 struct Keys {
@@ -48,11 +54,12 @@ impl Files {
 
     fn signer(&self, pem: &str, minutes: u64) -> Signer {
         let private_key = self.put("private.pem", pem);
-        Signer::new(SigningConfig { private_key, token_expiration: Duration::from_secs(60 * minutes) })
+        let token_expiration = Duration::from_secs(60 * minutes);
+        Signer::new(SigningConfig { private_key, key_id: None, token_expiration }, "foo".to_owned())
     }
 
     fn verifier(&self, pem: &str) -> Verifier {
-        Verifier::new(Some(self.put("public.pem", pem)), "bar".to_owned())
+        Verifier::new(Some(self.put("public.pem", pem).into()), "bar".to_owned())
     }
 }
 
@@ -65,7 +72,7 @@ fn both_kinds_of_private_key_sign_what_the_public_one_verifies() {
     let files = Files::new();
     for pem in [&keys(0).pkcs1, &keys(0).pkcs8] {
         let token = files.signer(pem, 5).sign("bar", at(0)).unwrap();
-        files.verifier(&keys(0).public).verify(&token, at(299)).unwrap();
+        files.verifier(&keys(0).public).verify(&token, ANY, at(299)).unwrap();
     }
 }
 
@@ -73,7 +80,7 @@ fn both_kinds_of_private_key_sign_what_the_public_one_verifies() {
 fn a_token_says_what_receptor_says_and_no_more() {
     let files = Files::new();
     let token = files.signer(&keys(0).pkcs1, 5).sign("bar", at(0)).unwrap();
-    let key = read_public(&files.put("public.pem", &keys(0).public)).unwrap();
+    let key = DecodingKey::from_rsa_pem(keys(0).public.as_bytes()).unwrap();
     let mut validation = Validation::new(Algorithm::RS512);
     (validation.validate_exp, validation.validate_aud) = (false, false);
     let read = jsonwebtoken::decode::<serde_json::Value>(&token, &key, &validation).unwrap();
@@ -85,7 +92,7 @@ fn a_token_says_what_receptor_says_and_no_more() {
 fn a_refusal_says_whether_key_time_or_audience_was_wrong() {
     let files = Files::new();
     let verifier = files.verifier(&keys(0).public);
-    let refusal = |token: &str, now| verifier.verify(token, now).unwrap_err().to_string();
+    let refusal = |token: &str, now| verifier.verify(token, ANY, now).unwrap_err().to_string();
     let good = files.signer(&keys(0).pkcs1, 5).sign("bar", at(0)).unwrap();
     let late = refusal(&good, at(306));
     assert!(late.starts_with("could not verify signature: token is expired by 6s"), "{late}");
@@ -99,7 +106,7 @@ fn a_refusal_says_whether_key_time_or_audience_was_wrong() {
     let none = "could not verify signature: token contains an invalid number of segments";
     assert_eq!(refusal("abc", at(0)), none);
     let (head, _) = good.rsplit_once('.').unwrap();
-    assert!(verifier.verify(&format!("{head}."), at(0)).is_err());
+    assert!(verifier.verify(&format!("{head}."), ANY, at(0)).is_err());
 }
 
 #[test]
@@ -109,22 +116,22 @@ fn another_algorithm_or_a_token_without_an_end_is_refused() {
     let key = EncodingKey::from_rsa_pem(keys(0).pkcs1.as_bytes()).unwrap();
     let claims = serde_json::json!({"aud": ["bar"], "exp": NOW.as_secs() + 300});
     let other = jsonwebtoken::encode(&Header::new(Algorithm::RS256), &claims, &key).unwrap();
-    assert!(verifier.verify(&other, at(0)).unwrap_err().to_string().contains("RS512"));
+    assert!(verifier.verify(&other, ANY, at(0)).unwrap_err().to_string().contains("RS512"));
     let secret = EncodingKey::from_secret(keys(0).public.as_bytes());
     let forged = jsonwebtoken::encode(&Header::new(Algorithm::HS512), &claims, &secret).unwrap();
-    assert!(verifier.verify(&forged, at(0)).is_err());
+    assert!(verifier.verify(&forged, ANY, at(0)).is_err());
     let endless = serde_json::json!({"aud": ["bar"]});
     let endless = jsonwebtoken::encode(&Header::new(Algorithm::RS512), &endless, &key).unwrap();
-    assert!(matches!(verifier.verify(&endless, at(0)), Err(VerifyError::NoExpiration)));
+    assert!(matches!(verifier.verify(&endless, ANY, at(0)), Err(VerifyError::NoExpiration)));
 }
 
 #[test]
 fn a_missing_or_useless_key_is_named() {
     let files = Files::new();
-    let none = Verifier::new(None, "bar".to_owned()).verify("x", at(0)).unwrap_err();
+    let none = Verifier::new(None, "bar".to_owned()).verify("x", ANY, at(0)).unwrap_err();
     assert_eq!(none.to_string(), "could not verify signature: verifying key not specified");
-    let missing = Verifier::new(Some("/nowhere/key.pem".into()), "bar".to_owned());
-    let missing = missing.verify("x", at(0)).unwrap_err().to_string();
+    let missing = Verifier::new(Some(PathBuf::from("/nowhere/key.pem").into()), "bar".to_owned());
+    let missing = missing.verify("x", ANY, at(0)).unwrap_err().to_string();
     assert!(missing.starts_with("could not load verifying key file: open /nowhere/key.pem: "), "{missing}");
     let useless = files.signer("no key", 5).sign("bar", at(0)).unwrap_err().to_string();
     assert!(useless.contains("private.pem") && useless.contains("PEM"), "{useless}");

@@ -13,6 +13,7 @@
 pub mod events;
 pub mod notice;
 pub mod released;
+pub mod secrets;
 pub mod spec;
 pub mod status;
 pub mod tail;
@@ -64,6 +65,9 @@ impl Store {
         crash::point("make directory");
         DirBuilder::new().mode(0o700).create(&dir.path)?;
         let commit = || -> io::Result<()> {
+            if !spec.secrets.is_empty() {
+                dir.keep_secrets(&spec.secrets)?;
+            }
             // Nobody looks before this returns, so the order of sync and rename does not matter.
             write_whole(&dir.path, "spec", &spec.to_bytes())?.sync_data()?;
             // Named now, so that what is appended to it later needs no second sync of the directory.

@@ -24,12 +24,18 @@ pub struct Spec {
     /// The submission's parameters.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub params: BTreeMap<String, String>,
+    /// Those of them that nobody may read. They have a file of their own, for a while.
+    #[serde(skip)]
+    pub secrets: BTreeMap<String, String>,
     /// Of a local command: the whole argument string, configured and asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub arguments: Option<String>,
     /// The TLS client profile that reaches the other node.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub tls_client: String,
+    /// The unit of the other node that it stands for from its birth, where that one was adopted and not submitted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub adopts: Option<String>,
     /// Whether requests to the other node are signed.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub sign_work: bool,
@@ -59,6 +65,9 @@ pub struct Spec {
     pub sandbox: Sandbox,
     /// Whose it is.
     pub owner: String,
+    /// For whom its owner acts, where the submission's token said so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub on_behalf_of: Option<String>,
     /// RFC 3339, UTC.
     pub created_at: String,
 }
@@ -85,6 +94,7 @@ impl Spec {
         let mut spec = Spec {
             work_type: unit.work_type.clone(),
             owner: unit.owner.clone().unwrap_or_default(),
+            on_behalf_of: unit.on_behalf_of.clone(),
             request_id: unit.request_id.clone(),
             parent: unit.parent.clone(),
             created_at: unit.created_at.clone().unwrap_or_default(),
@@ -121,15 +131,21 @@ impl Spec {
                 Extra::Command(CommandExtra { pid: 0, params: self.arguments.clone().unwrap_or_default() })
             }
         };
+        let (phase, detail) = match &self.adopts {
+            // Its payload is where it is.
+            Some(there) => (Phase::Submitting, format!("Adopting work unit {there}")),
+            None => (Phase::Uploading, "Waiting for Input Data".to_owned()),
+        };
         Unit {
             state: State::Pending,
-            detail: "Waiting for Input Data".to_owned(),
+            detail,
             work_type: if self.node.is_some() { "remote".to_owned() } else { self.work_type.clone() },
             extra_data,
             format: FORMAT,
-            phase: Some(Phase::Uploading),
+            phase: Some(phase),
             created_at: Some(self.created_at.clone()),
             owner: Some(self.owner.clone()),
+            on_behalf_of: self.on_behalf_of.clone(),
             request_id: self.request_id.clone(),
             parent: self.parent.clone(),
             keep: self.meta.keep,

@@ -176,7 +176,13 @@ impl Locked<'_> {
         match &mut self.unit {
             // The log is durable before the file is written, and sizes alone are in the file only. But a Go node, to
             // which the datadir was lent, writes over the end of a unit that never reached its node.
-            Some(unit) if unit.state.is_terminal() && !(unit.format == 0 && has_ended_here(&rebuilt)) => {}
+            Some(unit) if unit.state.is_terminal() && !(unit.format == 0 && has_ended_here(&rebuilt)) => {
+                // Whose it is may change after its end, and a crash may have come before the file was written.
+                if rebuilt.controller.is_some() {
+                    (unit.controller, unit.owner) = (rebuilt.controller, rebuilt.owner);
+                    unit.on_behalf_of = rebuilt.on_behalf_of;
+                }
+            }
             Some(unit) => {
                 let mut newest = Unit {
                     stdout_size: unit.stdout_size.max(rebuilt.stdout_size),

@@ -3,11 +3,13 @@
 //! The first five members are Receptor's, in its order and with its meaning; a Go node reads them and ignores the rest.
 //! The others are ours: they say why a unit ended, when, and whose it is.
 
+mod controller;
 mod extra;
 mod id;
 mod moment;
 mod state;
 
+pub use controller::Controller;
 pub use extra::{CommandExtra, Extra, RemoteExtra};
 pub use id::{BadUnitId, UnitId};
 pub use moment::{BadMoment, Moment};
@@ -94,6 +96,12 @@ pub struct Unit {
     /// Whose it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<String>,
+    /// For whom its owner acts, as `token:NAME`, where the submission's token said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_behalf_of: Option<String>,
+    /// Of a unit that was handed over: to whom, last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub controller: Option<Controller>,
     /// 128 bits chosen by the submitter, as 32 hex digits.
     #[serde(rename = "RequestID", default, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,

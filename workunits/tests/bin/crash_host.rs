@@ -16,7 +16,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use two::{Two, caller, is_stopped, job, payload};
+use two::{Two, adopt, caller, is_adopted, is_stopped, job, payload};
 use workunits::{crash, store::notice::Notices, unit::State};
 
 /// Tells the user, who may act on it from then on.
@@ -59,6 +59,12 @@ async fn play(two: &Two, scenario: &str, root: &Path) {
     // A supervisor that is the victim fails its unit, not the submission.
     upload.complete().await.unwrap();
     tell("started");
+    if is_adopted(scenario) {
+        // One that was never started, because its supervisor was the victim, is adopted as well.
+        let second = adopt(two).await.unwrap();
+        tell(&format!("adopted {second}"));
+        read(&two.foo, &second).await;
+    }
     if !is_stopped(scenario) {
         read(&two.foo, &id).await;
         return;

@@ -60,7 +60,7 @@ pub(crate) fn config(root: &Path) -> EngineConfig {
 }
 
 pub(crate) fn local() -> Caller {
-    Caller { way: Way::UnixSocket, principal: "uid:1".to_owned() }
+    Caller::new(Way::UnixSocket, "uid:1")
 }
 
 impl Node {

@@ -1,4 +1,5 @@
 //! A control service over an engine, with as much of it as units elsewhere need.
+#![allow(dead_code)] // each test file takes what it needs
 
 use std::io;
 
@@ -12,11 +13,16 @@ use workunits::{
 use super::pipes::End;
 
 /// What it offers.
-pub(crate) const FEATURES: &str = "{\"Features\":[\"request-id\",\"payload-length\",\"watch\",\"stderr-separate\",\"meta\",\"payload-resume\"]}\n";
+pub(crate) const FEATURES: &str = "{\"Features\":[\"request-id\",\"payload-length\",\"watch\",\"stderr-separate\",\"meta\",\"payload-resume\",\"error-codes\",\"adopt\"]}\n";
 
-/// Serves one conversation to its end, as a node of ours does.
+/// Serves one conversation with foo to its end, as a node of ours does.
 pub(crate) async fn serve(engine: Engine, end: End) -> io::Result<()> {
-    let caller = Caller { way: Way::Mesh, principal: "node:foo".to_owned() };
+    serve_as(engine, end, "foo").await
+}
+
+/// The same with any node.
+pub(crate) async fn serve_as(engine: Engine, end: End, node: &str) -> io::Result<()> {
+    let caller = Caller::new(Way::Mesh, format!("node:{node}"));
     let mut stream = BufReader::new(end);
     let mut line = String::new();
     while stream.read_line(&mut line).await? > 0 && line.ends_with('\n') {
@@ -26,7 +32,18 @@ pub(crate) async fn serve(engine: Engine, end: End) -> io::Result<()> {
             stream.write_all(FEATURES.as_bytes()).await?;
             continue;
         }
-        let answer = match WorkRequest::from_json(&members).unwrap() {
+        let codes = members.get("errors").is_some_and(|how| how == "json");
+        let request = WorkRequest::from_json(&members).unwrap();
+        let speaks_for = request.speaks_for(&members).unwrap();
+        if let Err(error) = engine.check_controller(&request, speaks_for.as_ref(), &caller) {
+            refuse(&mut stream, &error, codes).await?;
+            continue;
+        }
+        let answer = match request {
+            WorkRequest::Status { unit, .. } => engine.unit(&unit).map(|unit| json!(*unit)),
+            WorkRequest::HandOver { unit, to, signature } => {
+                engine.hand_over(&unit, to, &signature, &caller).await.map(|()| json!({ "adopted": unit }))
+            }
             WorkRequest::Submit(mut submit) => {
                 submit.node = "localhost".to_owned(); // each test calls it otherwise
                 let Some(PayloadEnd::Length { length, .. }) = submit.extension.payload else {
@@ -35,7 +52,7 @@ pub(crate) async fn serve(engine: Engine, end: End) -> io::Result<()> {
                 let mut upload = match engine.submit(*submit, &caller).await {
                     Ok(upload) => upload,
                     Err(error) => {
-                        refuse(&mut stream, &error).await?;
+                        refuse(&mut stream, &error, codes).await?;
                         continue;
                     }
                 };
@@ -84,7 +101,7 @@ pub(crate) async fn serve(engine: Engine, end: End) -> io::Result<()> {
         };
         match answer {
             Ok(object) => say(&mut stream, object).await?,
-            Err(error) => refuse(&mut stream, &error).await?,
+            Err(error) => refuse(&mut stream, &error, codes).await?,
         }
     }
     Ok(())
@@ -123,6 +140,7 @@ async fn say(stream: &mut BufReader<End>, object: Value) -> io::Result<()> {
     stream.write_all(format!("{object}\n").as_bytes()).await
 }
 
-async fn refuse(stream: &mut BufReader<End>, error: &WorkError) -> io::Result<()> {
-    stream.write_all(format!("ERROR: {error}\n").as_bytes()).await
+async fn refuse(stream: &mut BufReader<End>, error: &WorkError, codes: bool) -> io::Result<()> {
+    let line = if codes { error.code().refusal(&error.to_string()) } else { format!("ERROR: {error}\n") };
+    stream.write_all(line.as_bytes()).await
 }

@@ -8,7 +8,7 @@ use std::{
 
 use workunits::{
     engine::{Caller, Engine, EngineConfig, Limits, Way, WorkType},
-    request::{Extension, Submit},
+    request::{Adopt, Extension, Submit},
 };
 
 use super::{
@@ -17,8 +17,17 @@ use super::{
 };
 
 /// Every scenario: what is done to its one job.
-pub(crate) const SCENARIOS: [&str; 8] =
-    ["local", "payload", "cancel", "release", "remote", "remote payload", "remote cancel", "remote release"];
+pub(crate) const SCENARIOS: [&str; 9] = [
+    "local",
+    "payload",
+    "cancel",
+    "release",
+    "remote",
+    "remote payload",
+    "remote cancel",
+    "remote release",
+    "remote adopt",
+];
 
 /// Both engines on one datadir.
 pub(crate) struct Two {
@@ -65,7 +74,7 @@ impl Two {
 }
 
 pub(crate) fn caller() -> Caller {
-    Caller { way: Way::UnixSocket, principal: "uid:1".to_owned() }
+    Caller::new(Way::UnixSocket, "uid:1")
 }
 
 /// Where each run of the job leaves a line.
@@ -86,6 +95,18 @@ pub(crate) fn job(root: &Path, scenario: &str) -> Submit {
     }
 }
 
+/// Whether another unit takes the job over from the one that submitted it.
+pub(crate) fn is_adopted(scenario: &str) -> bool {
+    scenario.ends_with("adopt")
+}
+
+/// Has foo adopt the one unit of bar, which another unit of foo has; gives the unit that stands for it then.
+pub(crate) async fn adopt(two: &Two) -> Option<String> {
+    let unit = two.bar.units().keys().next()?.to_string();
+    let wanted = Adopt { node: "bar".to_owned(), unit, ..Adopt::default() };
+    Some(two.foo.adopt(wanted, &caller()).await.ok()?.0.to_string())
+}
+
 /// Whether the job is ended by its user.
 pub(crate) fn is_stopped(scenario: &str) -> bool {
     scenario.ends_with("cancel") || scenario.ends_with("release")
@@ -93,6 +114,6 @@ pub(crate) fn is_stopped(scenario: &str) -> bool {
 
 /// What the job is given: more than fits one write, where it is given anything.
 pub(crate) fn payload(scenario: &str) -> Vec<u8> {
-    let length = if scenario.ends_with("payload") { 300_000 } else { 0 };
+    let length = if scenario.ends_with("payload") || is_adopted(scenario) { 300_000 } else { 0 };
     (0..length).map(|n: usize| (n % 251) as u8).collect()
 }

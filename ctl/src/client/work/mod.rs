@@ -1,5 +1,6 @@
 //! `netmesh work`: a file per subcommand.
 
+mod adopt;
 mod attach;
 mod cancel;
 mod follow;
@@ -28,6 +29,7 @@ pub(super) async fn run(door: &Door, work: Work, console: &mut Console) -> Resul
         Work::Attach(args) => attach::run(door, args, console).await,
         Work::Status(args) => status::run(door, args, console).await,
         Work::List(args) => list::run(door, args, console).await,
+        Work::Adopt(args) => adopt::run(door, args, console).await,
         Work::Cancel(args) => cancel::run(door, args, console).await,
         Work::Release(args) => release::run(door, args, console).await,
         Work::ForceRelease(args) => release::force(door, args, console).await,

@@ -7,15 +7,30 @@ use std::{
 
 use netmesh::{
     id::{Cost, NodeId},
-    logic::LinkConfig,
+    logic::{Heartbeat, LinkConfig},
 };
 
-use super::super::{Backend, Listener, Peer, item::Item, problem::Report, source::Node, value::Converted};
+use super::{
+    super::{
+        Backend, Listener, Peer,
+        item::Item,
+        problem::Report,
+        source::{Mark, Node},
+        value::Converted,
+    },
+    heartbeat::of_link,
+    tls::Profiles,
+};
 
 /// All addresses of the machine, of both families.
-const ANY: &str = "0.0.0.0";
+pub(super) const ANY: &str = "0.0.0.0";
 
-pub(super) fn listeners(items: &[Item], report: &mut Report) -> Vec<Listener> {
+pub(super) fn listeners(
+    items: &[Item],
+    heartbeat: Option<Heartbeat>,
+    profiles: &Profiles,
+    report: &mut Report,
+) -> Vec<Listener> {
     let mut sockets: Vec<Socket> = Vec::new();
     let mut listeners = Vec::new();
     for item in items {
@@ -28,21 +43,26 @@ pub(super) fn listeners(items: &[Item], report: &mut Report) -> Vec<Listener> {
         let host = item.get("bindaddr", report, |value| {
             if value.is_empty() { Ok(ANY.to_owned()) } else { bind_host(&value.text()?) }
         });
-        let link = link(item, report);
+        let link = link(item, heartbeat, report);
+        let tls = profiles.server_of(item, "tls", report);
         let Some(port) = port else { continue };
-        let socket =
-            Socket { backend, host: host.unwrap_or_else(|| ANY.to_owned()), port, line: item.mark.line };
+        let socket = Socket { backend, host: host.unwrap_or_else(|| ANY.to_owned()), port, mark: item.mark };
         if let Some(other) = sockets.iter().find(|other| other.clashes(&socket)) {
-            let text = format!("port {port} is taken by line {} already; choose another", other.line);
+            let text = format!("port {port} is taken by {} already; choose another", other.mark);
             report.problem(item.mark_of("port"), item.schema.name, text);
         }
-        listeners.push(Listener { backend, bind: format!("{}:{port}", socket.host), link });
+        listeners.push(Listener { backend, bind: format!("{}:{port}", socket.host), link, tls });
         sockets.push(socket);
     }
     listeners
 }
 
-pub(super) fn peers(items: &[Item], report: &mut Report) -> Vec<Peer> {
+pub(super) fn peers(
+    items: &[Item],
+    heartbeat: Option<Heartbeat>,
+    profiles: &Profiles,
+    report: &mut Report,
+) -> Vec<Peer> {
     let mut peers: Vec<Peer> = Vec::new();
     for item in items {
         let backend = match item.schema.name {
@@ -52,7 +72,8 @@ pub(super) fn peers(items: &[Item], report: &mut Report) -> Vec<Peer> {
         };
         let address = item.get("address", report, |value| address(&value.text()?));
         let redial = item.get("redial", report, Node::boolean).unwrap_or(true);
-        let link = link(item, report);
+        let link = link(item, heartbeat, report);
+        let tls = profiles.client_of(item, "tls", report);
         let Some(address) = address else { continue };
         if peers.iter().any(|peer| peer.backend == backend && peer.address == address) {
             let text = format!(
@@ -60,7 +81,7 @@ pub(super) fn peers(items: &[Item], report: &mut Report) -> Vec<Peer> {
             );
             report.warning(item.mark_of("address"), item.schema.name, text);
         }
-        peers.push(Peer { backend, address, redial, link });
+        peers.push(Peer { backend, address, redial, link, tls });
     }
     peers
 }
@@ -70,7 +91,7 @@ struct Socket {
     backend: Backend,
     host: String,
     port: u16,
-    line: usize,
+    mark: Mark,
 }
 
 impl Socket {
@@ -81,7 +102,7 @@ impl Socket {
     }
 }
 
-fn link(item: &Item, report: &mut Report) -> LinkConfig {
+fn link(item: &Item, heartbeat: Option<Heartbeat>, report: &mut Report) -> LinkConfig {
     let cost = item.get("cost", report, |value| positive(value.number()?, ""));
     let node_costs = item.get("nodecost", report, |value| {
         if value.is_empty() {
@@ -110,7 +131,14 @@ fn link(item: &Item, report: &mut Report) -> LinkConfig {
         let text = format!("allowedpeers: `{name}` is read as one node; write a list, [a, b], for several");
         report.warning(item.mark_of("allowedpeers"), item.schema.name, text);
     }
-    LinkConfig { cost: cost.unwrap_or_default(), node_costs: node_costs.unwrap_or_default(), allowed_peers }
+    let heartbeat = of_link(item, heartbeat, report);
+    LinkConfig {
+        cost: cost.unwrap_or_default(),
+        node_costs: node_costs.unwrap_or_default(),
+        allowed_peers,
+        heartbeat,
+        ..LinkConfig::default()
+    }
 }
 
 fn names(value: &Node) -> Converted<BTreeSet<NodeId>> {
@@ -125,13 +153,13 @@ fn positive(cost: f64, whose: &str) -> Converted<Cost> {
     Cost::new(cost).map_err(|error| format!("{error}{whose}; give a number above 0"))
 }
 
-fn port(number: i128) -> Converted<u16> {
+pub(super) fn port(number: i128) -> Converted<u16> {
     u16::try_from(number)
         .map_err(|_| format!("{number} is no port; give one up to 65535, or 0 for any free one"))
 }
 
 /// The host part of a listener, an IPv6 address in brackets whether or not it was.
-fn bind_host(host: &str) -> Converted<String> {
+pub(super) fn bind_host(host: &str) -> Converted<String> {
     let inner = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
     match inner.parse() {
         Ok(IpAddr::V4(address)) if inner == host => Ok(address.to_string()),
@@ -144,7 +172,7 @@ fn bind_host(host: &str) -> Converted<String> {
 }
 
 /// `host:port`, an IPv6 host in brackets whether or not it was.
-fn address(text: &str) -> Converted<String> {
+pub(super) fn address(text: &str) -> Converted<String> {
     let missing = || format!("address {text}: missing port in address; write host:port");
     let (host, number) = text.rsplit_once(':').ok_or_else(missing)?;
     // `[::1]` ends in a bracket, and `::1` is an address as it stands: both lack a port.

@@ -13,6 +13,11 @@ pub(super) fn of_node(node: Option<&Item>, report: &mut Report) -> Limits {
     let min_free = node.get("minfree", report, |value| said(value, size));
     Limits {
         max_running: max_running(node, report),
+        max_units: node
+            .get("maxunits", report, |value| {
+                said(value, |value| count(value, "nobody could submit anything"))
+            })
+            .flatten(),
         keep: keep(node, report),
         min_free: min_free.flatten().unwrap_or(MIN_FREE),
     }
@@ -49,7 +54,7 @@ fn count(value: &Node, of_none: &str) -> Converted<usize> {
     }
 }
 
-fn size(value: &Node) -> Converted<u64> {
+pub(super) fn size(value: &Node) -> Converted<u64> {
     let text = value.text()?;
     text.parse().map(|Size(bytes)| bytes).map_err(|_| {
         format!("`{text}` is no size; write a number of bytes, or one with KiB, MiB, GiB or TiB behind it")

@@ -6,7 +6,7 @@ use netmesh::id::Cost;
 use workunits::{logic::retention::Keep, request::Stderr};
 
 use super::{config, key_file, parse, problems};
-use crate::config::{Backend, Config, LogLevel};
+use crate::config::{Backend, Config, LogLevel, Sources};
 
 /// A section with one more key than it needs, and what must come of it.
 type Case = (&'static str, &'static str, fn(&Config) -> bool);
@@ -19,7 +19,14 @@ const CASES: &[Case] = &[
     ("node", "DataDir: /d", |c| c.datadir == Path::new("/d")),
     ("node", "datadir: ''", |c| c.datadir == Path::new("/tmp/receptor")),
     ("node", "maxidleconnectiontimeout: 1m30s", |c| c.idle_limit == Duration::from_secs(90)),
+    ("node", "heartbeat: 2s", |c| c.heartbeat.unwrap().interval == Duration::from_secs(2)),
+    ("node", "heartbeat: 0", |c| c.heartbeat.is_none()),
+    ("node", "heartbeatmissed: 4", |c| c.heartbeat.unwrap().missed == 4),
+    ("node", "heartbeatheard: 1", |c| c.heartbeat.unwrap().heard == 1),
     ("node", "maxrunning: 8", |c| c.limits.max_running == Some(8)),
+    ("node", "stopduplicate: yes", |c| c.stop_duplicate),
+    ("node", "id: foo", |c| !c.stop_duplicate),
+    ("node", "maxunits: 500", |c| c.limits.max_units == Some(500)),
     ("node", "maxrunning: ''", |c| c.limits.max_running.is_none()),
     ("node", "keepage: 168h", |c| c.limits.keep.age == Some(Duration::from_secs(168 * 3600))),
     ("node", "keepcount: '1000'", |c| c.limits.keep.count == Some(1000)),
@@ -50,6 +57,13 @@ const CASES: &[Case] = &[
     ("tcp-listener", "{port: 1, allowedpeers: []}", |c| c.listeners[0].link.allowed_peers == Some(Default::default())),
     ("tcp-listener", "{port: 1, allowedpeers: ''}", |c| c.listeners[0].link.allowed_peers == Some(Default::default())),
     ("tcp-listener", "{port: 1, tls: ''}", |c| c.listeners.len() == 1),
+    ("tcp-listener", "{port: 1, heartbeat: 1s}", |c| c.listeners[0].link.heartbeat.unwrap().interval == Duration::from_secs(1)),
+    ("tcp-listener", "{port: 1, heartbeatmissed: 9}", |c| c.listeners[0].link.heartbeat.unwrap().missed == 9),
+    ("tcp-listener", "{port: 1, heartbeatheard: 9}", |c| c.listeners[0].link.heartbeat.unwrap().heard == 9),
+    ("tcp-peer", "{address: foo:1, heartbeat: 0s}", |c| c.peers[0].link.heartbeat.is_none()),
+    ("tcp-peer", "{address: foo:1, heartbeatmissed: 9}", |c| c.peers[0].link.heartbeat.unwrap().missed == 9),
+    ("tcp-peer", "{address: foo:1, heartbeatheard: 9}", |c| c.peers[0].link.heartbeat.unwrap().heard == 9),
+    ("tcp-peer", "address: foo:1", |c| c.peers[0].link.heartbeat == c.heartbeat && c.heartbeat.is_some()),
     ("quic-listener", "port: 27199", |c| c.listeners[0].backend == Backend::Quic),
     ("tcp-peer", "address: foo:1", |c| c.peers[0].address == "foo:1" && c.peers[0].redial),
     ("tcp-peer", "{address: foo:1, redial: no}", |c| !c.peers[0].redial),
@@ -63,6 +77,10 @@ const CASES: &[Case] = &[
     ("control-service", "permissions: 0660", |c| c.control_services[0].permissions == 0o660),
     ("control-service", "permissions: '0660'", |c| c.control_services[0].permissions == 0o660),
     ("control-service", "permissions: 0x1B0", |c| c.control_services[0].permissions == 0o660),
+    ("control-service", "{service: '', tcplisten: '127.0.0.1:7323'}", |c| c.control_services[0].tcp.as_deref() == Some("127.0.0.1:7323")),
+    ("control-service", "tcplisten: '::1:7323'", |c| c.control_services[0].tcp.as_deref() == Some("[::1]:7323")),
+    ("control-service", "tcplisten: localhost:0", |c| c.control_services[0].tcp.as_deref() == Some("localhost:0") && c.warnings.is_empty()),
+    ("control-service", "tcptls: ''", |c| c.control_services[0].tcp.is_none()),
     ("work-command", "{workType: w, command: tr}", |c| c.work_commands[0].work_type == "w"),
     ("work-command", "{worktype: w, command: tr}", |c| c.work_commands[0].command == "tr"),
     ("work-command", "{worktype: w, command: tr, params: a-z A-Z}", |c| c.work_commands[0].params == "a-z A-Z"),
@@ -182,7 +200,7 @@ fn only_the_first_document_is_read() {
 #[test]
 fn a_file_is_read_or_the_reason_is_told() {
     let dir = tempfile::tempdir().unwrap();
-    let load = |name: &str| Config::load(&dir.path().join(name), &super::options());
+    let load = |name: &str| Config::load(&Sources::file(dir.path().join(name)), &super::options());
     std::fs::write(dir.path().join("good.yml"), "- local-only\n").unwrap();
     assert!(load("good.yml").unwrap().local_only);
     assert!(load("gone.yml").unwrap_err().to_string().contains("No such file"));
@@ -219,6 +237,15 @@ fn a_warning_stops_nothing_and_names_its_line() {
         ]
     );
     assert_eq!(config.control_services[0].permissions, 0o670);
+}
+
+#[test]
+fn a_port_that_others_can_reach_is_a_warning() {
+    for (port, address) in [("7323", "0.0.0.0:7323"), ("':1'", "0.0.0.0:1"), ("10.0.0.1:1", "10.0.0.1:1")] {
+        let config = config(&format!("- control-service: {{tcplisten: {port}}}"));
+        assert_eq!(config.control_services[0].tcp.as_deref(), Some(address));
+        assert!(config.warnings[0].text.contains(&format!("whoever reaches {address} controls this node")));
+    }
 }
 
 #[test]

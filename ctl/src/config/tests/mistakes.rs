@@ -40,8 +40,28 @@ const MISTAKES: &[Mistake] = &[
     ("- local-only\n- work-command: {}", &["f.yml:2:3: work-command: required parameters missing: command, worktype"]),
     ("- local-only\n- work-command: {worktype: w, command: c, allow-runtime-params: true}",
      &["f.yml:2:43: work-command: unknown key `allow-runtime-params`; did you mean `allowruntimeparams`?"]),
-    ("- local-only\n- tcp-listener: {port: 1, tls: x}", &["f.yml:2:27: tcp-listener: `tls` is not supported yet"]),
-    ("- control-service: {tcplisten: 1}", &["f.yml:1:21: control-service: `tcplisten` is not supported yet"]),
+    ("- local-only\n- tcp-listener: {port: 1, tls: x}", &["f.yml:2:27: tcp-listener: tls: unknown TLS config x; add a `tls-server`"]),
+    ("- control-service: {tls: x}", &["f.yml:1:21: control-service: tls: unknown TLS config x; add a `tls-server`"]),
+    ("- tcp-peer: {address: 'a:1', tls: x}", &["f.yml:1:30: tcp-peer: tls: unknown TLS config x; add a `tls-client`"]),
+    ("- local-only\n- tls-server: {name: s}", &["f.yml:2:3: tls-server: required parameters missing: cert, key; add them"]),
+    ("- local-only\n- tls-client: {name: '', insecureskipverify: true}", &["f.yml:2:22: tls-client: name: is empty; give a value"]),
+    ("- local-only\n- tls-client: {name: c, cert: x, insecureskipverify: true}", &["f.yml:2:3: tls-client: cert and key must both be supplied or neither"]),
+    ("- local-only\n- tls-client: {name: c, rootcas: /no/such}", &["f.yml:2:25: tls-client: rootcas: /no/such cannot be read: No such file"]),
+    ("- tls-client: {name: c, rootcas: /no/such}\n- tcp-peer: {address: 'a:1', tls: c}", &["f.yml:1:25: tls-client: rootcas: /no/such cannot be read"]),
+    ("- local-only\n- tls-client: {name: c, insecureskipverify: true, pinnedservercert: abcd}",
+     &["f.yml:2:69: tls-client: pinnedservercert: `abcd`: fingerprints must be 32 or 64 bytes for sha256 or sha512; write"]),
+    ("- local-only\n- tls-client: {name: c, insecureskipverify: true, requirenodeid: yes}",
+     &["f.yml:2:51: tls-client: requirenodeid: with `insecureskipverify` a certificate proves nothing"]),
+    ("- local-only\n- tls-client: {name: c, insecureskipverify: true, requirenodeid: maybe}",
+     &["f.yml:2:66: tls-client: requirenodeid: is neither `true` nor `off`"]),
+    ("- tls-client: {name: c, insecureskipverify: true}\n- tcp-listener: {port: 1, tls: c}",
+     &["f.yml:2:27: tcp-listener: tls: unknown TLS config c: this end needs a `tls-server`, and `c` is a `tls-client`"]),
+    ("- local-only\n- cert-init: {commonname: a, outcert: b, outkey: c, bits: 512}",
+     &["f.yml:1:3: local-only: cannot specify any other options with cert-init", "f.yml:2:3: cert-init: this file makes certificates",
+       "f.yml:2:59: cert-init: bits: an RSA key of 512 bits cannot be made"]),
+    ("- cert-makereq: {commonname: a, outreq: b}",
+     &["f.yml:1:3: cert-makereq: must provide either InKey or OutKey", "f.yml:1:3: cert-makereq: this file makes certificates"]),
+    ("- control-service: {tcptls: x}", &["f.yml:1:21: control-service: tcptls: unknown TLS config x; add a `tls-server`"]),
     ("- local-only\n- ws-peer: {address: x}", &["f.yml:2:3: ws-peer: this section is not supported yet"]),
     ("local-only: {}\nwork-kubernetes: [{worktype: x}]", &["f.yml:2:1: work-kubernetes: this section is not supported yet"]),
     // The node.
@@ -51,6 +71,10 @@ const MISTAKES: &[Mistake] = &[
     ("- local-only\n- node: {id: null}", &["f.yml:2:14: node: id: has no value"]),
     ("- local-only\n- node: {maxidleconnectiontimeout: 5s}",
      &["f.yml:2:36: node: maxidleconnectiontimeout: 5s is less than 21s; give at least that"]),
+    ("- local-only\n- node: {heartbeat: 10ms}",
+     &["f.yml:2:21: node: heartbeat: 10ms is no interval of heartbeats; give one from 100ms to 1m0s, or 0 for none"]),
+    ("- local-only\n- node: {heartbeatmissed: 1}",
+     &["f.yml:2:27: node: heartbeatmissed: 1 is no number of beats; give one from 2 to 20"]),
     ("- local-only\n- node: {maxidleconnectiontimeout: 1 day}", &["f.yml:2:36: node: maxidleconnectiontimeout: time: "]),
     ("- local-only\n- node: {maxrunning: 1.5x, keepbytes: lots}",
      &["f.yml:2:22: node: maxrunning: `1.5x` is no whole number", "f.yml:2:39: node: keepbytes: `lots` is no size"]),
@@ -73,6 +97,11 @@ const MISTAKES: &[Mistake] = &[
     ("- tcp-peer: {address: foo:1, nodecost: {a: 1}}", &["f.yml:1:30: tcp-peer: unknown key `nodecost`"]),
     // Control services.
     ("- control-service: {service: ''}", &["f.yml:1:3: control-service: no listeners specified"]),
+    ("- control-service: {service: '', tcplisten: ''}", &["f.yml:1:3: control-service: no listeners specified"]),
+    ("- control-service: {tcplisten: 65536}", &["f.yml:1:32: control-service: tcplisten: `65536` has no port up to 65535"]),
+    ("- control-service: {service: '', tcplisten: 'a b:1'}", &["f.yml:1:45: control-service: tcplisten: `a b` is no address"]),
+    ("- control-service: {tcplisten: 1}\n- control-service: {service: b, tcplisten: '0.0.0.0:1'}",
+     &["f.yml:2:33: control-service: `0.0.0.0:1` is taken by line 1 already"]),
     ("- control-service: {service: 123456789}",
      &["f.yml:1:30: control-service: service: service name 123456789 too long"]),
     ("- control-service: {service: ping}", &["f.yml:1:30: control-service: service: service ping belongs to the mesh"]),
@@ -138,7 +167,7 @@ fn every_mistake_is_told_with_its_place_and_its_remedy() {
 
 #[test]
 fn all_problems_come_at_once_in_the_order_of_the_file() {
-    let text = "- node: {id: localhost, foo: 1}\n- tcp-peer: {address: a, cost: 0}\n- tcp-listener:\n- tls-server: {}\n";
+    let text = "- node: {id: localhost, foo: 1}\n- tcp-peer: {address: a, cost: 0}\n- tcp-listener:\n- ws-peer: {}\n";
     let lines: Vec<_> = problems(text).iter().map(|p| p.split(':').nth(1).unwrap().to_owned()).collect();
     assert_eq!(lines, ["1", "1", "2", "2", "3", "4"]);
 }

@@ -1,10 +1,16 @@
 //! The funnel from end to end: text in, a Config or every problem out.
 
+mod access;
 mod awx;
+mod cmdline;
 mod documented;
+mod firewall;
 mod forms;
 mod mistakes;
 mod mutations;
+mod show;
+mod spec;
+mod tls;
 
 use std::path::{Path, PathBuf};
 

@@ -14,13 +14,17 @@ use std::{
 use netmesh::{
     control::Params,
     id::{Address, BadNodeId, BadServiceName, ServiceName},
-    node::Node,
     stream::{DialError, Stream, StreamTls},
 };
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
-use workunits::{engine::Way, request::ErrorCode};
+use workunits::{
+    engine::{Caller, Way, WorkError},
+    logic::grants::Action,
+    request::ErrorCode,
+};
 
 use crate::control::{
+    self,
     code::Coded,
     peer::Wire,
     session::{Next, Session},
@@ -90,6 +94,8 @@ enum ConnectError {
     #[error("unknown TLS config {0}")]
     UnknownTls(String),
     #[error(transparent)]
+    Denied(#[from] WorkError),
+    #[error(transparent)]
     BadNode(#[from] BadNodeId),
     #[error(transparent)]
     BadService(#[from] BadServiceName),
@@ -102,6 +108,7 @@ impl Coded for ConnectError {
         match self {
             ConnectError::BadTarget(_) => ErrorCode::BadRequest,
             ConnectError::UnknownTls(_) => ErrorCode::UnknownTls,
+            ConnectError::Denied(why) => why.code(),
             ConnectError::BadNode(_) => ErrorCode::BadNode,
             ConnectError::BadService(_) => ErrorCode::BadService,
             ConnectError::Dial(why) => why.code(),
@@ -110,8 +117,12 @@ impl Coded for ConnectError {
 }
 
 /// Dials, says so, and passes bytes until the end.
-pub(super) async fn run<W: Wire>(params: &Params, session: &mut Session<W>, node: &Node) -> io::Result<Next> {
-    let service = match dial(params, node).await {
+pub(super) async fn run<W: Wire>(
+    params: &Params,
+    session: &mut Session<W>,
+    context: &control::Context,
+) -> io::Result<Next> {
+    let service = match dial(params, context, session.wire.caller()).await {
         Ok(service) => service,
         Err(refusal) => return session.refuse(refusal).await,
     };
@@ -122,13 +133,22 @@ pub(super) async fn run<W: Wire>(params: &Params, session: &mut Session<W>, node
     Ok(Next::Close)
 }
 
-async fn dial(params: &Params, node: &Node) -> Result<Stream, ConnectError> {
+async fn dial(
+    params: &Params,
+    control::Context { node, tls, engine, .. }: &control::Context,
+    caller: &Caller,
+) -> Result<Stream, ConnectError> {
     let target = Target::parse(params)?;
-    if !target.tls.is_empty() {
-        return Err(ConnectError::UnknownTls(target.tls));
-    }
+    engine.permit(Action::Connect, Some(&target.node), caller).await?;
+    let tls = match &*target.tls {
+        "" => StreamTls::Insecure,
+        name => match tls.client(name) {
+            Some(profile) => StreamTls::Profile(profile),
+            None => return Err(ConnectError::UnknownTls(target.tls)),
+        },
+    };
     let to = Address { node: node.resolve(&target.node)?, service: ServiceName::new(&target.service)? };
-    Ok(node.dial(&to, StreamTls::Insecure).await?)
+    Ok(node.dial(&to, tls).await?)
 }
 
 /// Passes bytes both ways, `first` before all others from the client.

@@ -1,6 +1,7 @@
 //! The commands: a file each, from its parameters to its reply.
 
 mod connect;
+mod liveness;
 mod ping;
 pub(super) mod reload;
 mod status;
@@ -10,7 +11,7 @@ mod work;
 use std::io;
 
 use netmesh::control::{Params, Request};
-use workunits::request::ErrorCode;
+use workunits::{logic::grants::Action, request::ErrorCode};
 
 use super::{
     Context,
@@ -29,9 +30,16 @@ pub(super) async fn run<W: Wire>(
     match request.command.as_str() {
         "ping" => reply(session, ping::answer(params, session.codes, &context.node).await).await,
         "traceroute" => reply(session, traceroute::answer(params, session.codes, &context.node).await).await,
-        "status" => reply(session, status::answer(params, context).await).await,
-        "reload" => session.answer(&reload::answer(session.codes, &context.reloads).await).await,
-        "connect" => connect::run(params, session, &context.node).await,
+        "status" if status::is_public(params) => reply(session, status::answer(params, context).await).await,
+        "status" => match context.engine.permit(Action::Status, None, session.wire.caller()).await {
+            Ok(()) => reply(session, status::answer(params, context).await).await,
+            Err(refusal) => session.refuse(refusal).await,
+        },
+        "reload" => match context.engine.permit(Action::Reload, None, session.wire.caller()).await {
+            Ok(()) => session.answer(&reload::answer(session.codes, &context.reloads).await).await,
+            Err(refusal) => session.refuse(refusal).await,
+        },
+        "connect" => connect::run(params, session, context).await,
         "work" => work::run(params, session, &context.engine).await,
         _ => session.refuse(Reason(ErrorCode::UnknownCommand, "Unknown command")).await,
     }

@@ -33,7 +33,7 @@ pub(crate) enum ReloadFailed {
     /// The file has faults; nothing was changed.
     #[error("error loading config file: {0}")]
     BadFile(String),
-    /// Some listeners could not be opened; everything else was taken over.
+    /// Some listeners could not be opened; those before them run on.
     #[error("{0}")]
     Listeners(String),
     /// The daemon is about to stop.

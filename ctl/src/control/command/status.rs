@@ -3,7 +3,10 @@
 //! Unasked, a reply has Receptor's eight members and no other, since its clients print whatever they do not know.
 //! What is ours comes when it is named in `requested_fields`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::SystemTime,
+};
 
 use netmesh::{
     backend::TransportInfo,
@@ -16,9 +19,12 @@ use netmesh::{
 use serde::Serialize;
 use workunits::request::{ErrorCode, Offers};
 
+use super::liveness::{Life, lives};
 use crate::{
     args::RECEPTOR_VERSION,
+    certificate::{rfc3339, state},
     control::{Context, code::Coded},
+    daemon::InUse,
 };
 
 /// The members that come unasked.
@@ -57,9 +63,13 @@ struct Status<'s> {
     #[serde(skip_serializing_if = "Option::is_none")]
     advertisements: Option<Vec<Advertisement<'s>>>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    certificates: Option<Vec<Certificate>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     connections: Option<Vec<Neighbour<'s>>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     features: Option<Vec<&'static str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    firewall: Option<Firewall>,
     #[serde(skip_serializing_if = "Option::is_none")]
     incarnation: Option<&'s str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -67,9 +77,13 @@ struct Status<'s> {
     #[serde(skip_serializing_if = "Option::is_none")]
     links: Option<Vec<Link<'s>>>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    liveness: Option<Vec<Life<'s>>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     netmesh_version: Option<&'static str>,
     #[serde(rename = "NodeID", skip_serializing_if = "Option::is_none")]
     node_id: Option<&'s NodeId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refused: Option<&'s BTreeMap<&'static str, u64>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     routing_table: Option<&'s BTreeMap<NodeId, NodeId>>,
     #[serde(rename = "SystemCPUCount", skip_serializing_if = "Option::is_none")]
@@ -104,6 +118,29 @@ struct Neighbour<'s> {
     cost: f64,
 }
 
+/// How many datagrams its rules did not let pass.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Firewall {
+    dropped: u64,
+    rejected: u64,
+}
+
+/// A certificate in use, and how long it is good.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Certificate {
+    authority: bool,
+    file: String,
+    #[serde(rename = "NodeIDs")]
+    node_ids: Vec<String>,
+    not_after: String,
+    profile: String,
+    section: &'static str,
+    state: &'static str,
+    subject: String,
+}
+
 /// How a neighbour is reached.
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
@@ -117,21 +154,42 @@ struct Link<'s> {
     remote: &'s str,
 }
 
+/// Whether a request asks for nothing but what everybody may know: who the node is, and which language it speaks.
+/// Another node of ours asks that before it says anything else.
+pub(super) fn is_public(params: &Params) -> bool {
+    const PUBLIC: [&str; 4] = ["Features", "NetmeshVersion", "NodeID", "Version"];
+    let Params::Json(members) = params else { return false };
+    let Some(fields) = members.get("requested_fields").and_then(|fields| fields.as_array()) else {
+        return false;
+    };
+    !fields.is_empty()
+        && fields.iter().all(|field| field.as_str().is_some_and(|field| PUBLIC.contains(&field)))
+}
+
 /// Shows what was asked for.
 pub(super) async fn answer(params: &Params, context: &Context) -> Result<String, BadStatus> {
     let fields = fields(params)?;
     let wanted = |name| fields.contains(name);
     let mesh = context.node.status().await;
     let transports = context.node.links();
+    let certificates = match wanted("Certificates") {
+        true => Some(context.tls.certificates().await.into_iter().map(certificate).collect()),
+        false => None,
+    };
     Ok(to_go_string(&Status {
         advertisements: wanted("Advertisements").then(|| advertisements(&mesh)),
+        certificates,
         connections: wanted("Connections").then(|| mesh.connections.iter().map(neighbour).collect()),
         features: wanted("Features").then(|| Offers::ALL.names()),
+        firewall: wanted("Firewall")
+            .then_some(Firewall { dropped: mesh.blocked.dropped, rejected: mesh.blocked.rejected }),
         incarnation: wanted("Incarnation").then_some(&*context.incarnation),
         known_connection_costs: wanted("KnownConnectionCosts").then_some(&mesh.costs),
         links: wanted("Links").then(|| links(&mesh, &transports)),
+        liveness: wanted("Liveness").then(|| lives(&mesh)),
         netmesh_version: wanted("NetmeshVersion").then_some(env!("CARGO_PKG_VERSION")),
         node_id: wanted("NodeID").then_some(&mesh.node),
+        refused: wanted("Refused").then_some(&mesh.refused),
         routing_table: wanted("RoutingTable").then_some(&mesh.routes),
         system_cpu_count: wanted("SystemCPUCount").then(cpu_count),
         system_memory_mib: wanted("SystemMemoryMiB").then(memory_mib),
@@ -174,6 +232,19 @@ fn advertisement(advert: &Advert) -> Advertisement<'_> {
         conn_type: advert.conn_type,
         tags: &advert.tags,
         work_commands: &advert.work_commands,
+    }
+}
+
+fn certificate(InUse { section, profile, facts }: InUse) -> Certificate {
+    Certificate {
+        authority: facts.authority,
+        file: facts.file.display().to_string(),
+        not_after: rfc3339(facts.not_after),
+        state: state(facts.lifetime(SystemTime::now())),
+        node_ids: facts.names.nodes,
+        profile,
+        section,
+        subject: facts.subject,
     }
 }
 

@@ -27,6 +27,15 @@ impl Router {
             Verdict::Expired => self.refuse(&header, Problem::Expired, now),
             // Receptor tells nobody either: the next update may bring the route.
             Verdict::NoRoute | Verdict::UnknownNode => {}
+            Verdict::Rejected => {
+                self.blocked.rejected += 1;
+                self.log_blocked("rejected", &header);
+                self.refuse(&header, Problem::Blocked, now);
+            }
+            Verdict::Dropped => {
+                self.blocked.dropped += 1;
+                self.log_blocked("dropped", &header);
+            }
         }
     }
 
@@ -101,6 +110,11 @@ impl Router {
             Step::Alive(link) => self.handle_heard(link, now),
             Step::Nothing => {}
         }
+    }
+
+    fn log_blocked(&mut self, what: &str, header: &Header) {
+        let text = format!("firewall {what} a datagram: {}", self.tables.tell(header));
+        self.log(Level::DEBUG, text);
     }
 
     /// Sends a datagram of our own; what cannot leave comes back as a notice.

@@ -1,6 +1,9 @@
 //! What nodes say about links and services: take it in, pass it on, say our own.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use tracing::Level;
@@ -8,32 +11,58 @@ use tracing::Level;
 use super::Router;
 use crate::{
     id::{NodeId, ServiceName},
-    logic::{Action, Class, LinkId, link::Judgement, topology::News},
-    wire::{Advert, MAX_MESSAGE, Offer, RoutingUpdate},
+    logic::{
+        Action, Class, Heartbeat, LinkId,
+        link::{Judgement, Link},
+        offences::Offence,
+        topology::News,
+    },
+    wire::{Advert, MAX_MESSAGE, Offer, Rhythm, RoutingUpdate},
 };
 
 /// The newest version of our extensions to Receptor.
 const VERSION: u32 = 1;
 
+/// No honest node speaks so often in one life.
+const SEQUENCE_MAX: u64 = 1 << 56;
+
+/// So long after its first link a node believes that an elder of its name was there before it.
+const NEWCOMER_FOR: Duration = Duration::from_secs(30);
+
 /// How long an accusation waits for a witness.
 const ACCUSATION_LIFE: Duration = Duration::from_secs(60);
 
 impl Router {
-    /// Our own update, numbered and encoded; `None`, with a line in the log, if we have too many peers for a message.
-    pub(super) fn own_update(&mut self, suspected_duplicate: u64) -> Option<(u64, Bytes)> {
-        let sequence = self.flood.next_sequence();
-        let update = RoutingUpdate {
+    /// Our own update for a link with that heartbeat, numbered and encoded; `None`, with a line in the log, if we have too
+    /// many peers for a message.
+    pub(super) fn own_update(
+        &mut self,
+        suspected_duplicate: u64,
+        heartbeat: Option<Heartbeat>,
+    ) -> Option<(u64, Bytes)> {
+        let update = self.own_word(suspected_duplicate);
+        Some((update.sequence, self.written(update, heartbeat)?))
+    }
+
+    fn own_word(&mut self, suspected_duplicate: u64) -> RoutingUpdate {
+        RoutingUpdate {
             node: self.us.clone(),
             update_id: self.dice.text(),
             epoch: self.epoch,
-            sequence,
+            sequence: self.flood.next_sequence(),
             connections: Some(self.topology.own_links()),
             forwarding_node: self.us.clone(),
             suspected_duplicate,
-            offer: Some(Offer { version: VERSION, digest: self.digest }),
-        };
+            offer: None,
+        }
+    }
+
+    /// A word of ours with what we offer on a link.
+    fn written(&mut self, mut update: RoutingUpdate, heartbeat: Option<Heartbeat>) -> Option<Bytes> {
+        let rhythm = heartbeat.map(Heartbeat::rhythm);
+        update.offer = Some(Offer { version: VERSION, digest: self.digest, rhythm });
         match update.encode() {
-            Ok(message) => Some((sequence, message)),
+            Ok(message) => Some(message),
             Err(problem) => {
                 let peers = self.peers.len();
                 self.log(
@@ -49,7 +78,8 @@ impl Router {
     /// silence us toward all of them, and a few hundred strangers with long names are enough for that.
     pub(super) fn own_update_fits(&mut self) -> bool {
         const GROWTH: usize = 64;
-        self.own_update(0).is_some_and(|(_, message)| message.len() + GROWTH <= MAX_MESSAGE)
+        self.own_update(0, Some(Heartbeat::default()))
+            .is_some_and(|(_, message)| message.len() + GROWTH <= MAX_MESSAGE)
     }
 
     /// Tells every peer about our links, or that a later node uses our ID.
@@ -57,10 +87,22 @@ impl Router {
         if suspected_duplicate == 0 {
             self.flood.spoken(now);
         }
-        if !self.links.is_empty()
-            && let Some((_, message)) = self.own_update(suspected_duplicate)
-        {
-            self.send_to_peers(&message, None);
+        if self.links.is_empty() {
+            return;
+        }
+        let update = self.own_word(suspected_duplicate);
+        // One word for all, but for what each link is offered; few links differ in that.
+        let mut links: BTreeMap<Option<Rhythm>, (Option<Heartbeat>, Vec<LinkId>)> = BTreeMap::new();
+        for (link, live) in &self.links {
+            let heartbeat = live.pulse.ours();
+            let alike = links.entry(heartbeat.map(Heartbeat::rhythm)).or_insert((heartbeat, Vec::new()));
+            alike.1.push(*link);
+        }
+        for (heartbeat, links) in links.into_values() {
+            let Some(message) = self.written(update.clone(), heartbeat) else { return };
+            for link in links {
+                self.send(link, Class::Control, message.clone());
+            }
         }
     }
 
@@ -68,7 +110,7 @@ impl Router {
         let Some(live) = self.links.get_mut(&link) else {
             return;
         };
-        match live.judge(&self.us, &update) {
+        match live.judge(&self.us, &update, now) {
             Judgement::Skip => return,
             Judgement::End(reason) => {
                 let text = format!("link with {}: {reason}", live.peer);
@@ -77,20 +119,44 @@ impl Router {
             }
             Judgement::Process => {}
         }
-        if update.node == live.peer && live.needs_repair(self.digest, now) {
-            let peer = update.node.clone();
+        let (peer, heartbeat) = (live.peer.clone(), live.pulse.ours());
+        if update.node == peer && live.needs_repair(self.digest, now) {
+            if let Some((_, message)) = self.own_update(0, heartbeat) {
+                self.send(link, Class::Control, message);
+            }
             self.tell_topology(link, &peer);
         }
+        if update.sequence > SEQUENCE_MAX {
+            return self.offend(link, Offence::Absurd, now);
+        }
         if update.node == self.us {
-            return self.hear_own_name(&update, now);
+            return self.hear_own_name(link, &update, now);
+        }
+        if update.node != peer && update.suspected_duplicate == 0 && self.is_near(&update.node, now) {
+            // Its own word comes over its own link. Echoes of that are not news, and anything else is not true.
+            if self.contradicts_neighbour(&update) {
+                self.offend(link, Offence::ForeignWord, now);
+                self.warn_neighbour(update);
+            }
+            return;
         }
         if update.suspected_duplicate != 0 {
+            // It is always the elder that accuses. Of a neighbour we know ourselves which life it lives. One of ours may
+            // judge the order itself; a Receptor node would just stop, and is spared what nobody can prove.
+            let near = update.node != peer && self.is_near(&update.node, now);
+            let judges = |live: &Link| live.offer.is_some();
+            let spared = near && !self.link_with(&update.node).is_some_and(judges);
+            if update.epoch >= update.suspected_duplicate || spared {
+                return self.offend(link, Offence::Accusation, now);
+            }
             if !self.flood.first_seen(&update.update_id) {
                 return;
             }
-            self.topology.hear_accusation(&update);
+            if !near {
+                self.topology.hear_accusation(&update);
+            }
         } else {
-            match self.hear_word(&update, now) {
+            match self.hear_word(&update, update.node == peer, now) {
                 News::Old | News::Full => return,
                 News::Same => {}
                 News::Changed => self.topology_changed(now),
@@ -110,9 +176,32 @@ impl Router {
         }
     }
 
+    /// True if what a link brought in the name of another neighbour cannot be an echo of that one's words: it is of
+    /// another life, or far ahead of what we heard from the neighbour itself.
+    fn contradicts_neighbour(&self, update: &RoutingUpdate) -> bool {
+        const AHEAD: u64 = 64;
+        self.link_with(&update.node).and_then(|live| live.version).is_some_and(|(epoch, sequence)| {
+            update.epoch != epoch || update.sequence > sequence.saturating_add(AHEAD)
+        })
+    }
+
+    /// Somebody speaks in the name of a neighbour and of a later life than its: it may have a twin, and should know.
+    fn warn_neighbour(&mut self, mut update: RoutingUpdate) {
+        let live = self.link_with(&update.node).filter(|live| live.offer.is_some());
+        let later = live.and_then(|live| live.version).is_some_and(|(epoch, _)| update.epoch > epoch);
+        if !later {
+            return;
+        }
+        let link = self.peers.get(&update.node).copied();
+        (update.forwarding_node, update.offer) = (self.us.clone(), None);
+        if let (Some(link), Ok(message)) = (link, update.encode()) {
+            self.send(link, Class::Control, message);
+        }
+    }
+
     /// Takes in what a node says about its links, and makes room for it if there is none.
-    fn hear_word(&mut self, update: &RoutingUpdate, now: Instant) -> News {
-        let news = self.topology.hear(update, now);
+    fn hear_word(&mut self, update: &RoutingUpdate, near: bool, now: Instant) -> News {
+        let news = self.topology.hear(update, near, now);
         if news != News::Full {
             return news;
         }
@@ -125,35 +214,58 @@ impl Router {
         if forgotten > 0 {
             self.topology_changed(now);
         }
-        self.topology.hear(update, now)
+        self.topology.hear(update, near, now)
     }
 
-    /// An update in our own name: our own echo, a twin, or an elder twin's order to stop.
-    fn hear_own_name(&mut self, update: &RoutingUpdate, now: Instant) {
-        if update.epoch == self.epoch {
+    /// An update in our own name: our own echo, a twin, an elder twin's order to stop, or a lie.
+    fn hear_own_name(&mut self, link: LinkId, update: &RoutingUpdate, now: Instant) {
+        if update.suspected_duplicate == self.epoch && update.epoch < self.epoch {
+            (self.accused, self.accuser) = (Some(now), Some(link));
+            return self.stop_if_duplicate(link, now);
+        }
+        if update.epoch > self.epoch {
+            if self.flood.may_accuse(now) {
+                self.log(Level::WARN, format!("another node uses our ID {}: telling it to stop", self.us));
+                self.flood_own(update.epoch, now);
+            }
+        } else if update.epoch == self.epoch && update.suspected_duplicate == 0 {
+            self.outrun(link, update.sequence, now);
+        }
+    }
+
+    /// Somebody may have said in our name, and of this life, more than we have: say our own above it.
+    fn outrun(&mut self, link: LinkId, sequence: u64, now: Instant) {
+        const NEAR: u64 = 1 << 32;
+        let ours = self.flood.sequence();
+        if sequence <= ours {
             return;
         }
-        if update.suspected_duplicate == self.epoch {
-            if update.epoch < self.epoch {
-                self.accused = Some(now);
-                self.stop_if_duplicate(now);
-            }
-        } else if update.epoch > self.epoch && self.flood.may_accuse(now) {
-            self.log(Level::WARN, format!("another node uses our ID {}: telling it to stop", self.us));
-            self.flood_own(update.epoch, now);
+        self.offend(link, Offence::OurName, now);
+        if sequence - ours < NEAR {
+            self.flood.outrun(sequence);
+        } else {
+            // No number is left above it that anybody would believe, so this counts as another life.
+            self.epoch += 1;
         }
+        self.flood.request(now);
     }
 
-    /// Stops this node if an elder of our name says so and somebody else bears it out.
+    /// Stops this node if an elder of our name says so, somebody else bears it out, and we have only just come.
     ///
-    /// Anybody can forge the order. So it counts only if it comes in the name of an older epoch than ours, and if a node
-    /// that we have no link with says it has a link with a node of our name, as every neighbour of a real twin does.
-    pub(super) fn stop_if_duplicate(&mut self, now: Instant) {
+    /// Anybody can forge both. So it counts only if it comes in the name of an older epoch than ours, if a node that we have
+    /// no link with says it has a link with a node of our name, as every neighbour of a real twin does, and only while we
+    /// are new to the mesh: that is when an elder twin speaks up. A node that is at work is stopped by nobody's word.
+    pub(super) fn stop_if_duplicate(&mut self, link: LinkId, now: Instant) {
         let accused = self.accused.is_some_and(|since| now < since + ACCUSATION_LIFE);
+        let new = self.first_link.is_none_or(|first| now < first + NEWCOMER_FOR);
+        if accused && !new {
+            self.accused = None;
+            return self.offend(link, Offence::Accusation, now);
+        }
         if accused && self.topology.has_twin() {
             self.accused = None;
             let (us, epoch) = (&self.us, self.epoch);
-            let text = format!("We are a duplicate node with ID {us} and epoch {epoch}.  Shutting down.");
+            let text = format!("We are a duplicate node with ID {us} and epoch {epoch}, as the mesh has it.");
             self.log(Level::ERROR, text);
             self.actions.push_back(Action::Duplicate);
         }
@@ -181,10 +293,17 @@ impl Router {
 
     pub(super) fn handle_advert(&mut self, link: LinkId, advert: Advert, message: &[u8], now: Instant) {
         let wall_nanos = self.wall_nanos(now);
+        let own_link = self.links.get(&link).is_some_and(|live| live.peer == advert.node);
+        if !own_link && self.is_near(&advert.node, now) && self.services.is_told_by_neighbour(&advert) {
+            if self.services.contradicts(&advert, message) {
+                self.offend(link, Offence::ForeignAdvert, now);
+            }
+            return;
+        }
         if self.services.is_full() {
             self.services.make_room(&self.routes, now);
         }
-        if self.services.hear(&advert, message, now, wall_nanos) {
+        if self.services.hear(&advert, message, own_link, now, wall_nanos) {
             self.send_to_peers(&Bytes::copy_from_slice(message), Some(link));
         }
     }

@@ -1,6 +1,6 @@
 //! Links: they begin, their peers become known, they end.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tracing::Level;
@@ -11,18 +11,27 @@ use crate::{
     logic::{
         Action, Class, LinkConfig, LinkId,
         handshake::{CHALLENGE_LIMIT, Greeting, Handshake, Rivalry, Step, Waiting, rivalry},
+        heartbeat::Pulse,
         link::Link,
+        offences::Offence,
         probe::{Purpose, Question},
     },
     wire::{BadMessage, Datagram, Header, Message},
 };
+
+/// How long, and how many, neighbours that were lost in silence are remembered.
+const LOST_MEMORY: Duration = Duration::from_secs(600);
+const LOST_MAX: usize = 1_024;
+
+/// A timer that comes later than this says that the node itself was held up.
+const HELD_UP_MIN: Duration = Duration::from_millis(250);
 
 impl Router {
     pub(super) fn greet_first(&mut self, link: LinkId, config: LinkConfig, now: Instant) {
         if self.handshakes.contains_key(&link) || self.links.contains_key(&link) {
             return;
         }
-        let Some((sequence, message)) = self.own_update(0) else {
+        let Some((sequence, message)) = self.own_update(0, config.heartbeat) else {
             let reason = String::from("this node has too many peers already");
             return self.actions.push_back(Action::Close { link, reason });
         };
@@ -43,12 +52,10 @@ impl Router {
                 match greeting {
                     Some(Ok(greeting)) => self.admit(link, greeting, now),
                     Some(Err(reason)) => {
-                        let text = format!(
-                            "rejected connection with node {}: {reason}; give every node an id of its own, and let both ends of a link allow each other",
-                            update.forwarding_node
-                        );
-                        self.log(Level::WARN, text);
-                        self.end_link(link, reason, true, now);
+                        self.offences.count(&update.forwarding_node, Offence::Greeting, now);
+                        let (node, told) = (update.forwarding_node, reason.to_string());
+                        self.actions.push_back(Action::Rejected { link, node, reason: told });
+                        self.end_link(link, &reason, true, now);
                     }
                     None => {}
                 }
@@ -85,7 +92,9 @@ impl Router {
     }
 
     fn refuse_second(&mut self, link: LinkId, peer: &NodeId, now: Instant) {
-        self.log(Level::WARN, format!("{peer} connected using a node ID we are already connected to"));
+        if self.offences.count(peer, Offence::Greeting, now).is_some() {
+            self.log(Level::WARN, format!("{peer} connected using a node ID we are already connected to"));
+        }
         self.end_link(link, "it connected using a node ID we are already connected to", true, now);
     }
 
@@ -113,6 +122,12 @@ impl Router {
             return self.refuse_second(link, &greeting.peer, now);
         }
         let peer = greeting.peer.clone();
+        if greeting.unnamed {
+            let text = format!(
+                "the certificate of {peer} names no node, so anyone who has it can be {peer}; sign one that does, or set `requirenodeid: off`"
+            );
+            self.log(Level::WARN, text);
+        }
         self.topology.peer_up(peer.clone(), greeting.cost);
         if !self.own_update_fits() {
             self.topology.peer_down(&peer);
@@ -121,11 +136,61 @@ impl Router {
         let Some(handshake) = self.handshakes.remove(&link) else {
             return;
         };
-        self.links.insert(link, Link::new(greeting, handshake.first_sequence, now));
+        let pulse = Pulse::new(handshake.heartbeat(), self.idle_limit, now);
+        let mut live = Link::new(greeting, handshake.first_sequence, pulse, now);
+        if self.lost.remove(&peer).is_some() && live.pulse.begin_return() {
+            // Neither do we count it among our peers until it was heard often enough, nor does anybody route over it.
+            self.topology.peer_down(&peer);
+        }
+        self.first_link.get_or_insert(now);
+        self.links.insert(link, live);
         self.peers.insert(peer.clone(), link);
         self.actions.push_back(Action::Established { link, peer: peer.clone() });
         self.introduce_mesh(link, &peer);
         self.links_changed(now);
+    }
+
+    /// A neighbour says that it lives, or asks whether we do.
+    pub(super) fn handle_beat(&mut self, link: LinkId, asks: bool, now: Instant) {
+        let Some(live) = self.links.get_mut(&link) else {
+            return;
+        };
+        let returned = live.pulse.returns();
+        let answer = live.pulse.hear_beat(asks, now);
+        let (peer, cost) = (live.peer.clone(), live.cost);
+        if returned && !live.pulse.returns() {
+            self.topology.peer_up(peer.clone(), cost);
+            if !self.own_update_fits() {
+                return self.end_link(link, "this node has too many peers already", true, now);
+            }
+            self.log(Level::INFO, format!("{peer} is heard again, and carries traffic"));
+            self.links_changed(now);
+        }
+        if answer {
+            self.send_beat(link, false);
+        }
+    }
+
+    /// Tells every neighbour that waits for it that we live, and asks those that we wait for.
+    pub(super) fn send_beats(&mut self, now: Instant) {
+        let due: Vec<(LinkId, bool)> =
+            self.links.iter_mut().filter_map(|(link, live)| Some((*link, live.pulse.beat(now)?))).collect();
+        for (link, asks) in due {
+            self.send_beat(link, asks);
+        }
+    }
+
+    fn send_beat(&mut self, link: LinkId, asks: bool) {
+        if let Ok(message) = (Message::Beat { asks }).encode() {
+            self.send(link, Class::Control, message);
+        }
+    }
+
+    /// This node was held up until `now` and could not listen: that is nobody's silence.
+    pub(super) fn forgive_links(&mut self, held_up: Duration, now: Instant) {
+        if held_up >= HELD_UP_MIN {
+            self.links.values_mut().for_each(|live| live.pulse.forgive(held_up, now));
+        }
     }
 
     /// Handshakes that are due: greet again, give up, or judge whoever waits for an older session to prove itself.
@@ -145,7 +210,8 @@ impl Router {
             if let Some(Waiting { greeting, since }) = judged {
                 self.judge_rival(link, &greeting, since, now);
             } else if let Some(step) = step {
-                if let Some((_, message)) = self.own_update(0) {
+                let heartbeat = handshake.heartbeat();
+                if let Some((_, message)) = self.own_update(0, heartbeat) {
                     self.send(link, Class::Control, message);
                 }
                 if step == Step::GiveUp {
@@ -157,7 +223,7 @@ impl Router {
 
     fn judge_rival(&mut self, link: LinkId, greeting: &Greeting, since: Instant, now: Instant) {
         let old = self.peers.get(&greeting.peer).copied();
-        let alive = old.and_then(|old| self.links.get(&old)).is_some_and(|live| live.heard() > since);
+        let alive = old.and_then(|old| self.links.get(&old)).is_some_and(|live| live.pulse.heard() > since);
         if alive {
             return self.refuse_second(link, &greeting.peer, now);
         }
@@ -168,12 +234,25 @@ impl Router {
     }
 
     pub(super) fn drop_dead_links(&mut self, now: Instant) {
-        let limit = self.idle_limit;
-        let dead: Vec<LinkId> =
-            self.links.iter().filter(|(_, live)| live.dead_at(limit) <= now).map(|(link, _)| *link).collect();
-        for link in dead {
+        let dead: Vec<(LinkId, NodeId, Instant)> = self
+            .links
+            .iter()
+            .filter(|(_, live)| live.pulse.dead_at() <= now)
+            .map(|(link, live)| (*link, live.peer.clone(), live.pulse.heard()))
+            .collect();
+        for (link, peer, heard) in dead {
+            let silence = now.saturating_duration_since(heard);
+            self.log(Level::WARN, format!("{peer} has been silent for {silence:.1?}: its link ends"));
+            if self.lost.len() < LOST_MAX {
+                self.lost.insert(peer, heard);
+            }
             self.end_link(link, "it has been silent for too long", true, now);
         }
+    }
+
+    /// Forgets neighbours that have been away for long: they come back like new ones.
+    pub(super) fn forget_lost(&mut self, now: Instant) {
+        self.lost.retain(|_, heard| now < *heard + LOST_MEMORY);
     }
 
     /// Ends a session, whatever its state; `reject` tells the other end.
@@ -196,6 +275,7 @@ impl Router {
         };
         self.peers.remove(&gone.peer);
         self.topology.peer_down(&gone.peer);
+        self.services.peer_down(&gone.peer);
         self.log(Level::INFO, format!("link with {} ended", gone.peer));
         self.links_changed(now);
         let next = self.handshakes.iter_mut().find_map(|(link, handshake)| {

@@ -258,6 +258,169 @@ fn peers_with_long_names_cannot_silence_us() {
     assert!(scene.actions().iter().any(speaks));
 }
 
+/// Two neighbours: `b` on `LINK`, and `evil` on `EVIL`, which both list us and each other.
+fn scene_with_evil() -> Scene {
+    let mut scene = Scene::with_peer();
+    scene.hear(&update("b", "b", 1, 3, r#"{"me":1,"evil":1,"far":1}"#, 0));
+    scene.router.handle_link_up(EVIL, LinkConfig::default(), scene.now);
+    scene.lie(&update("evil", "evil", 1, 1, "{}", 0));
+    scene.lie(&update("evil", "evil", 1, 2, r#"{"me":1,"b":1}"#, 0));
+    scene.lie(&update("far", "evil", 1, 1, r#"{"b":1}"#, 0));
+    scene.pass(Duration::from_secs(2));
+    scene.hear(&update("b", "b", 1, 4, r#"{"me":1,"evil":1,"far":1}"#, 0));
+    scene.actions();
+    scene
+}
+
+const EVIL: LinkId = LinkId(66);
+
+impl Scene {
+    fn lie(&mut self, message: &[u8]) {
+        self.router.handle_message(EVIL, message, self.now);
+    }
+
+    fn refused(&self, kind: &str) -> u64 {
+        self.router.status(self.now).refused.get(kind).copied().unwrap_or(0)
+    }
+
+    fn next_hop(&self, to: &str) -> Option<&str> {
+        self.router.routes().get(to).map(NodeId::as_str)
+    }
+
+    /// How many warnings it logs.
+    fn warnings(&mut self) -> usize {
+        let warns = |action: &Action| matches!(action, Action::Log { level: Level::WARN, .. });
+        self.actions().iter().filter(|action| warns(action)).count()
+    }
+}
+
+#[test]
+fn a_forged_word_about_a_neighbour_neither_takes_its_links_nor_goes_on_and_is_told_once() {
+    let mut scene = scene_with_evil();
+    assert_eq!(scene.next_hop("far"), Some("b"));
+    for n in 0..100 {
+        scene.lie(&update("b", "evil", 1 << 40, n, r#"{"evil":0.001}"#, 0));
+        scene.lie(&update("b", "evil", 1, 1 << 50, "{}", 0));
+        scene.lie(&update("b", "evil", 1, 5, "{}", 0));
+    }
+    scene.pass(Duration::from_secs(2));
+    assert_eq!(scene.next_hop("far"), Some("b"));
+    assert_eq!(scene.refused("foreign_word"), 200, "the third kind may be an echo that came early");
+    let actions = scene.actions();
+    let told = actions.iter().filter(|action| matches!(action, Action::Log { level: Level::WARN, .. }));
+    assert_eq!(told.count(), 1);
+    let passed = |action: &Action| matches!(action, Action::Send { link: LINK, message, .. } if message.escape_ascii().to_string().contains("NodeID\\\":\\\"b"));
+    assert!(!actions.iter().any(passed));
+}
+
+#[test]
+fn when_a_neighbour_is_late_what_others_say_of_it_counts_again() {
+    let mut scene = scene_with_evil();
+    for _ in 0..3 {
+        scene.pass(Duration::from_secs(4));
+        scene.router.handle_heard(EVIL, scene.now);
+    }
+    scene.lie(&update("b", "evil", 2, 1, r#"{"evil":1,"me":1,"new":1}"#, 0));
+    scene.pass(Duration::from_millis(100));
+    assert_eq!(scene.router.reach().get("b").unwrap().epoch, Some(2), "it was restarted, as far as we know");
+}
+
+#[test]
+fn a_word_in_our_own_name_is_outrun_however_high_its_number() {
+    let mut scene = scene_with_evil();
+    for forged in [1_000, (1 << 56) - 1, 1 << 56] {
+        scene.lie(&update("me", "evil", scene.router.epoch, forged, "{}", 0));
+        let epoch = scene.router.epoch;
+        scene.pass(Duration::from_secs(1));
+        let said: Vec<String> = scene.actions().iter().filter_map(own_word).collect();
+        let said = said.last().unwrap_or_else(|| panic!("{forged}: it says nothing"));
+        let above =
+            [format!(r#""UpdateEpoch":{epoch},"UpdateSequence":1001"#), format!(r#""UpdateEpoch":{epoch}"#)];
+        assert!(above.iter().any(|text| said.contains(text)), "{forged}: {said}");
+    }
+    assert_eq!(scene.router.epoch, EPOCH + 2, "twice no number was left above it");
+    assert_eq!(scene.refused("our_name"), 3);
+    scene.lie(&update("me", "evil", EPOCH, (1 << 56) + 1, "{}", 0));
+    assert_eq!(scene.refused("absurd"), 1);
+}
+
+fn own_word(action: &Action) -> Option<String> {
+    match action {
+        Action::Send { link: LINK, message, .. } => {
+            let text = String::from_utf8_lossy(message).into_owned();
+            text.contains(r#""NodeID":"me""#).then_some(text)
+        }
+        _ => None,
+    }
+}
+
+#[test]
+fn a_node_at_work_is_stopped_by_no_accusation_and_one_that_cannot_be_true_goes_no_further() {
+    let mut scene = scene_with_evil();
+    scene.pass(Duration::from_secs(5));
+    for _ in 0..8 {
+        scene.router.handle_heard(LINK, scene.now);
+        scene.router.handle_heard(EVIL, scene.now);
+        scene.pass(Duration::from_secs(4));
+    }
+    scene.actions();
+    scene.lie(&update("witness", "evil", 1, 1, r#"{"me":1,"evil":1}"#, 0));
+    scene.lie(&update("me", "evil", EPOCH - 1, 9, "{}", EPOCH));
+    scene.pass(Duration::from_secs(3));
+    assert!(!scene.actions().contains(&Action::Duplicate));
+    assert_eq!(scene.refused("accusation"), 1);
+    // Of a neighbour, and by a younger life of a stranger.
+    scene.lie(&update("b", "evil", 0, 9, "{}", 1));
+    scene.lie(&update("far", "evil", 9, 9, "{}", 1));
+    assert_eq!(scene.refused("accusation"), 3);
+    assert!(!scene.actions().iter().any(|action| matches!(action, Action::Send { .. })));
+}
+
+#[test]
+fn what_a_neighbour_says_of_its_services_is_taken_from_nobody_else() {
+    let mut scene = scene_with_evil();
+    let advert = |time: &str, tag: &str, cancel: bool| {
+        let text = format!(
+            r#"{{"NodeID":"b","Service":"control","Time":"{time}","ConnType":1,"Tags":{{"x":"{tag}"}},"WorkCommands":null,"Cancel":{cancel}}}"#
+        );
+        [b"\x02", text.as_bytes()].concat()
+    };
+    scene.lie(&advert("2023-11-14T22:13:00Z", "lie", false));
+    scene.hear(&advert("2023-11-14T22:10:00Z", "truth", false));
+    let tags = |scene: &Scene| scene.router.status(scene.now).adverts[0].tags.clone().unwrap()["x"].clone();
+    assert_eq!(tags(&scene), "truth", "whatever was said before");
+    scene.actions();
+    scene.lie(&advert("2023-11-14T22:15:00Z", "lie", false));
+    scene.lie(&advert("9999-11-14T22:15:00Z", "", true));
+    assert_eq!((tags(&scene).as_str(), scene.refused("foreign_advert")), ("truth", 2));
+    assert!(!scene.actions().iter().any(|action| matches!(action, Action::Send { .. })));
+    scene.router.handle_link_down(LINK, scene.now);
+    scene.lie(&advert("2023-11-14T22:16:00Z", "hearsay", false));
+    assert_eq!(tags(&scene), "hearsay", "of a node that is no neighbour others may speak");
+    scene.lie(&advert("9999-11-14T22:16:00Z", "far off", false));
+    assert_eq!(tags(&scene), "hearsay", "a date that cannot be is believed after any other");
+}
+
+#[test]
+fn a_datagram_from_the_mesh_that_says_it_is_ours_is_dropped() {
+    let mut scene = scene_with_evil();
+    let header = header("me", ServiceName::CONTROL, "me", ServiceName::CONTROL);
+    scene.lie(&Datagram { header, payload: Bytes::new() }.encode().unwrap());
+    assert!(!scene.actions().iter().any(|action| matches!(action, Action::Deliver { .. })));
+    assert_eq!(scene.refused("our_source"), 1);
+}
+
+#[test]
+fn garbage_is_counted_and_told_once_for_each_neighbour() {
+    let mut scene = scene_with_evil();
+    for _ in 0..50 {
+        scene.lie(b"\x01not json");
+        scene.hear(b"\x02{}");
+    }
+    assert_eq!(scene.refused("malformed"), 100);
+    assert_eq!(scene.warnings(), 2);
+}
+
 fn id(name: &str) -> NodeId {
     NodeId::new(name).unwrap()
 }

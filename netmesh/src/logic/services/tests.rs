@@ -19,7 +19,7 @@ fn advert(node: &str, nanos: i128, cancel: bool) -> Advert {
 }
 
 fn hear(services: &mut Services, advert: Advert, now: Instant, wall_nanos: i128) -> bool {
-    services.hear(&advert, &advert.encode().unwrap(), now, wall_nanos)
+    services.hear(&advert, &advert.encode().unwrap(), false, now, wall_nanos)
 }
 
 #[test]

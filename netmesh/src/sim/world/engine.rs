@@ -105,7 +105,10 @@ impl World {
             match action {
                 Action::Send { link, message, .. } => self.send(place, link, message),
                 Action::Close { link, reason } => self.close(place, link, &reason),
-                Action::TablesChanged | Action::Established { .. } | Action::Log { .. } => {}
+                Action::TablesChanged
+                | Action::Established { .. }
+                | Action::Rejected { .. }
+                | Action::Log { .. } => {}
                 other => self.nodes[place].heard.push(other),
             }
         }

@@ -32,7 +32,13 @@ fn all_events() -> Vec<Event> {
         truncated(),
         Event::Lost { why: "gone".into(), stdout: 0, stderr: None },
         Event::Cancel,
+        adopted_by("baz"),
     ]
+}
+
+fn adopted_by(node: &str) -> Event {
+    let by = Controller { node: node.into(), unit_id: "aB3dEf9Z".into() };
+    Event::Adopted { by, owner: format!("node:{node}") }
 }
 
 fn exited(exit: Exit, stopped: Option<Why>) -> Event {
@@ -74,7 +80,7 @@ fn a_command_that_exits_0_has_succeeded_and_any_other_end_says_why_it_has_not() 
 
 #[test]
 fn no_sequence_of_events_leaves_a_terminal_state() {
-    // Every sequence of five events, 13^5 of them: from the first terminal state on nothing changes.
+    // Every sequence of five events: from the first terminal state on nothing changes but whose it is.
     let events = all_events();
     let mut layer = vec![unit()];
     for _ in 0..5 {
@@ -82,7 +88,9 @@ fn no_sequence_of_events_leaves_a_terminal_state() {
         for unit in &layer {
             for event in &events {
                 if let Ok(step) = step(unit, event, "T") {
-                    assert!(!unit.state.is_terminal() || step.unit == *unit, "{unit:?} left by {event:?}");
+                    let (controller, owner) = (unit.controller.clone(), unit.owner.clone());
+                    let same = Unit { controller, owner, ..step.unit.clone() } == *unit;
+                    assert!(!unit.state.is_terminal() || same, "{unit:?} left by {event:?}");
                     if !next.contains(&step.unit) {
                         next.push(step.unit);
                     }
@@ -92,6 +100,26 @@ fn no_sequence_of_events_leaves_a_terminal_state() {
         layer = next;
     }
     assert!(layer.iter().any(|unit| unit.state.is_terminal()));
+}
+
+#[test]
+fn a_unit_is_handed_over_at_any_time_but_while_its_payload_arrives_and_goes_its_way() {
+    assert!(step(&unit(), &adopted_by("baz"), "T").is_err());
+    let mut events = started();
+    for count in 1..=events.len() {
+        let before = after(&events[..count]);
+        let handed = step(&before, &adopted_by("baz"), "T").unwrap();
+        assert_eq!((handed.unit.controller.clone().unwrap().node.as_str(), handed.effects.len()), ("baz", 0));
+        assert_eq!(Unit { controller: None, owner: None, ..handed.unit.clone() }, before);
+        let back = step(&handed.unit, &adopted_by("foo"), "T").unwrap().unit;
+        assert_eq!(
+            (back.controller.unwrap().node.as_str(), back.owner.as_deref()),
+            ("foo", Some("node:foo"))
+        );
+    }
+    events.push(exited(Exit::Code(0), None));
+    let ended = step(&after(&events), &adopted_by("baz"), "T").unwrap().unit;
+    assert_eq!((ended.state, ended.owner.as_deref()), (State::Succeeded, Some("node:baz")));
 }
 
 #[test]

@@ -16,12 +16,17 @@ use super::{
 };
 use crate::{
     engine::UnitHandle,
-    request::{FrameKind, WorkRequest},
+    request::{FrameKind, Offers, WorkRequest},
     unit::Unit,
 };
 
 /// Follows until the unit has ended and its output is home.
-pub(super) async fn follow(context: &Context, unit: &UnitHandle, talk: &mut Talk) -> Result<(), Went> {
+pub(super) async fn follow(
+    context: &Context,
+    unit: &UnitHandle,
+    talk: &mut Talk,
+    offers: Offers,
+) -> Result<(), Went> {
     let current = unit.current();
     let there = current.remote().map(|remote| remote.remote_unit_id.clone()).unwrap_or_default();
     let mut stdout = Home::open(&unit.dir().stdout_path())?;
@@ -32,9 +37,9 @@ pub(super) async fn follow(context: &Context, unit: &UnitHandle, talk: &mut Talk
         stdout_pos: stdout.size(),
         stderr_pos: unit.dir().stderr_size().unwrap_or(0),
         follow: true,
-        signature: context.signature(unit)?,
+        signature: String::new(),
     };
-    talk.request(&request).await?;
+    talk.say(&context.signed_for(unit, request, offers)?).await?;
     talk.reply().await?;
     loop {
         let (kind, length) = talk.frame_head().await?;

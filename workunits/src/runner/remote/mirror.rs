@@ -5,11 +5,13 @@
 //!
 //! ```text
 //!             asked == nobody                    asked == a node of ours          asked == a Go node
+//!  adopts     Adopt                              Adopt, until it is known whether it is ours; then as started
 //!  early      Wait
 //!  not        Submit                             Submit (looks its request id     Follow when the payload was sent and
 //!  started                                       up first: nothing runs twice)    its id is known, else it never ran
 //!  canceled   over: Canceled                     look it up; Cancel if it runs    Cancel if it may run, else Canceled
 //!  released   Remove                             Release, by id or request id     Release, or Remove
+//!  adopted    whoever adopted it from us has it: Done, and a release removes it here alone
 //!  started    Follow until it has ended and every byte is home, then Done
 //! ```
 
@@ -41,6 +43,10 @@ pub(super) struct Facts<'a> {
     /// Every byte of output that the other node speaks of is on this node's disk.
     pub complete: bool,
     pub asked: Asked,
+    /// It stands for a unit that is there already, and is to become ours.
+    pub adopts: bool,
+    /// It stood for a unit that somebody else has adopted.
+    pub adopted: bool,
     /// The time from which on it may start has not come.
     pub early: bool,
     /// The time in which it must have started is over.
@@ -56,6 +62,8 @@ pub(super) enum Step {
     Wait,
     /// Have the other node make the unit, unless a look-up finds that it has.
     Submit,
+    /// Have the other node hand its unit over.
+    Adopt,
     /// Find out by request id whether the other node made the unit, without making one.
     LookUp,
     /// Take over status and output as they come.
@@ -86,6 +94,19 @@ pub(super) enum Conclusion {
 /// The next step. Total: every combination of facts has one.
 pub(super) fn next(facts: &Facts) -> Step {
     let known = !facts.remote.remote_unit_id.is_empty();
+    if facts.adopted {
+        return if facts.remote.local_released { Step::Remove } else { Step::Done };
+    }
+    if facts.adopts && !facts.remote.remote_started {
+        return match facts.asked {
+            _ if facts.state.is_terminal() && facts.remote.local_released => Step::Remove,
+            _ if facts.state.is_terminal() => Step::Done,
+            Asked::Nobody if facts.remote.local_released => Step::Remove,
+            Asked::Nobody if facts.remote.local_cancelled => Step::Conclude(Conclusion::Canceled),
+            // It may be ours already: whatever else is asked of it, that is found out first.
+            Asked::Nobody | Asked::Netmesh { .. } | Asked::Go { .. } => Step::Adopt,
+        };
+    }
     if facts.remote.local_released {
         return match facts.asked {
             _ if known => Step::Release,
@@ -134,6 +155,8 @@ mod tests {
             state: State::Pending,
             complete: false,
             asked: Asked::Nobody,
+            adopts: false,
+            adopted: false,
             early: false,
             expired: false,
             cancel_taken: false,
@@ -209,6 +232,43 @@ mod tests {
     fn a_unit_that_a_go_daemon_left_half_submitted_is_asked_about() {
         let remote = known();
         assert_eq!(next(&facts(&remote)), Step::Follow);
+    }
+
+    #[test]
+    fn an_adoption_is_asked_for_until_it_is_known_and_whatever_was_ordered_meanwhile_comes_after_it() {
+        let ordered = |cancelled, released, remote: RemoteExtra| RemoteExtra {
+            local_cancelled: cancelled,
+            local_released: released,
+            ..remote
+        };
+        for (cancelled, released, unasked, known) in [
+            (false, false, Step::Adopt, Step::Follow),
+            (true, false, Step::Conclude(Conclusion::Canceled), Step::Cancel),
+            (true, true, Step::Remove, Step::Release),
+        ] {
+            let remote = ordered(cancelled, released, fresh());
+            let adopts = Facts { adopts: true, ..facts(&remote) };
+            assert_eq!(next(&adopts), unasked);
+            assert_eq!(next(&Facts { asked: OURS, ..adopts.clone() }), Step::Adopt, "it may be ours");
+            let denied = Facts { state: State::Failed, asked: OURS, ..adopts };
+            assert_eq!(next(&denied), if released { Step::Remove } else { Step::Done });
+            let remote = ordered(cancelled, released, started());
+            let ours = Facts { adopts: true, asked: OURS, ..facts(&remote) };
+            assert_eq!(next(&ours), known);
+        }
+    }
+
+    #[test]
+    fn what_somebody_else_has_adopted_is_not_asked_about_any_more() {
+        for remote in [fresh(), known(), started()] {
+            for complete in [false, true] {
+                let adopted =
+                    Facts { state: State::Failed, asked: OURS, adopted: true, complete, ..facts(&remote) };
+                assert_eq!(next(&adopted), Step::Done);
+                let released = RemoteExtra { local_released: true, ..remote.clone() };
+                assert_eq!(next(&Facts { remote: &released, ..adopted }), Step::Remove);
+            }
+        }
     }
 
     #[test]

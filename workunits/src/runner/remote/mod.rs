@@ -10,6 +10,7 @@
 //!                              │ out of reach: wait for a route, or a while
 //! ```
 
+mod adopt;
 mod calls;
 mod follow;
 mod home;
@@ -21,6 +22,7 @@ mod news;
 mod order;
 mod poll;
 mod progress;
+mod signed;
 mod stop;
 mod submit;
 mod talk;
@@ -28,7 +30,7 @@ mod went;
 
 pub use order::Order;
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use tokio::{
     sync::{mpsc, oneshot},
@@ -56,14 +58,20 @@ pub struct Remote {
 /// What every keeper needs.
 struct Context {
     mesh: Arc<dyn Mesh>,
-    signer: Option<Signer>,
+    /// Another one may come while units are kept.
+    signer: RwLock<Option<Signer>>,
     calls: Calls,
 }
 
 impl Remote {
     /// Reaches other nodes over `mesh`, and signs with `signer` what is to be signed.
     pub fn new(mesh: Arc<dyn Mesh>, signer: Option<Signer>) -> Remote {
-        Remote { context: Arc::new(Context { mesh, signer, calls: Calls::default() }) }
+        Remote { context: Arc::new(Context { mesh, signer: RwLock::new(signer), calls: Calls::default() }) }
+    }
+
+    /// Signs with another key from now on, or with none.
+    pub fn set_signer(&self, signer: Option<Signer>) {
+        *self.context.signer.write().unwrap_or_else(PoisonError::into_inner) = signer;
     }
 
     /// Keeps a unit from wherever its files say it got to, until it has ended and its output is home, or it is released.
@@ -81,6 +89,10 @@ impl Remote {
 }
 
 impl Context {
+    fn signer(&self) -> Option<Signer> {
+        self.signer.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Waits for a turn to call the unit's node.
     async fn call(&self, unit: &UnitHandle) -> Permit {
         let current = unit.current();

@@ -1,15 +1,18 @@
 //! What another node says of a unit becomes what this node says of it.
 
-use std::io;
-
+use super::{adopt::is_ours, went::Went};
 use crate::{
     engine::UnitHandle,
     logic::process::Exit,
     unit::{Outcome, Phase, State, Unit},
 };
 
-/// Takes over the other node's status, if it says anything new.
-pub(super) async fn take_over(unit: &UnitHandle, there: Unit) -> io::Result<()> {
+/// Takes over the other node's status, if it says anything new; of a unit that somebody else has now only that.
+pub(super) async fn take_over(unit: &UnitHandle, there: Unit) -> Result<(), Went> {
+    // Whoever had taken over the end before misses some output at most.
+    if !unit.current().state.is_terminal() {
+        is_ours(unit, &there)?;
+    }
     let mut after = (*unit.current()).clone();
     merge(&mut after, &there);
     if after != *unit.current() {

@@ -77,11 +77,11 @@ async fn ask(status: &mut Talk, there: &str) -> Result<Unit, Went> {
 }
 
 async fn results(context: &Context, unit: &UnitHandle, there: &str, from: u64) -> Result<Talk, Went> {
-    let (mut talk, _) = context.open(unit).await?;
+    let (mut talk, offers) = context.open(unit).await?;
     let from = i64::try_from(from).unwrap_or(i64::MAX);
-    let signature = context.signature(unit)?;
-    talk.request(&WorkRequest::Results { unit: there.to_owned(), from, output: Output::Stdout, signature })
-        .await?;
+    let (unit_there, signature) = (there.to_owned(), String::new());
+    let request = WorkRequest::Results { unit: unit_there, from, output: Output::Stdout, signature };
+    talk.say(&context.signed(unit, request, offers)?).await?;
     let header = talk.reply().await?;
     if header.contains("Streaming results") { Ok(talk) } else { Err(NoAnswer::Garbled(header).into()) }
 }

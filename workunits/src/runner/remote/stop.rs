@@ -11,14 +11,13 @@ use crate::{engine::UnitHandle, request::WorkRequest};
 
 /// Sends a cancel. Good once the other node has taken it.
 pub(super) async fn cancel(context: &Context, unit: &UnitHandle) -> Result<(), Went> {
-    let signature = context.signature(unit)?;
-    ask(context, unit, |id| WorkRequest::Cancel { unit: id, signature }).await
+    ask(context, unit, |id| WorkRequest::Cancel { unit: id, signature: String::new() }).await
 }
 
 /// Sends a release. Good once the other node has forgotten the unit, or never knew it.
 pub(super) async fn release(context: &Context, unit: &UnitHandle) -> Result<(), Went> {
-    let signature = context.signature(unit)?;
-    match ask(context, unit, |id| WorkRequest::Release { unit: id, force: false, signature }).await {
+    let request = |id| WorkRequest::Release { unit: id, force: false, signature: String::new() };
+    match ask(context, unit, request).await {
         Err(Went::Gone) => Ok(()),
         other => other,
     }
@@ -32,8 +31,8 @@ async fn ask(
     let current = unit.current();
     let id = current.remote().map(|remote| remote.remote_unit_id.clone()).unwrap_or_default();
     let _call = context.call(unit).await;
-    let (mut talk, _) = context.open(unit).await?;
-    talk.ask(&request(id).to_line()).await?;
+    let (mut talk, offers) = context.open(unit).await?;
+    talk.ask(&context.signed_for(unit, request(id), offers)?).await?;
     Ok(())
 }
 
@@ -52,7 +51,7 @@ pub(super) async fn look_up_only(
     match look_up(&mut talk, unit, attempt).await? {
         Found::Started => Ok(Known::There),
         Found::Arriving(id) | Found::CutOff(id) => {
-            forget(context, unit, &mut talk, id).await?;
+            forget(context, unit, &mut talk, offers, id).await?;
             unit.update(|unit| set_remote(unit, |remote| remote.remote_unit_id.clear())).await?;
             Ok(Known::Nowhere)
         }

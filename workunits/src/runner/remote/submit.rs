@@ -7,13 +7,14 @@
 //! A node of ours is told the payload's length and digest and a request id, so a cut anywhere is harmless: the next try
 //! looks the id up, and goes on from the byte that is there. Toward a Go node the end of the payload is the end of the stream; that it may have left is noted first.
 
-use std::{io::SeekFrom, path::Path, time::SystemTime};
+use std::{io::SeekFrom, path::Path};
 
 use time::OffsetDateTime;
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 
 use super::{
     Context,
+    adopt::is_ours,
     ledger::Ledger,
     meta,
     mirror::Asked,
@@ -50,7 +51,8 @@ pub(super) async fn submit(
         },
         Asked::Go { .. } => return Err(Went::Unanswerable),
     };
-    let request = WorkRequest::Submit(Box::new(asked_for(context, unit, offers, attempt)?));
+    let request = WorkRequest::Submit(Box::new(asked_for(unit, offers, attempt)?));
+    let line = context.signed(unit, request, offers)?;
     let asked = if offers.is_safe_to_repeat() {
         Asked::Netmesh { attempt }
     } else {
@@ -58,7 +60,7 @@ pub(super) async fn submit(
     };
     ledger.note(asked).await?;
     unit.update(|unit| unit.phase = Some(Phase::Submitting)).await?;
-    talk.request(&request).await?;
+    talk.say(&line).await?;
     let (id, from) = match talk.reply().await {
         Ok(line) => {
             let id = created_unit(&line).map(str::to_owned);
@@ -125,6 +127,7 @@ pub(super) async fn look_up(talk: &mut Talk, unit: &UnitHandle, attempt: u32) ->
     let there: Unit =
         serde_json::from_value(status.clone()).map_err(|_| NoAnswer::Garbled(shown(&listed)))?;
     let id = id.clone();
+    is_ours(unit, &there)?;
     if there.state == State::Pending && matches!(there.phase, Some(Phase::Created | Phase::Uploading) | None)
     {
         return Ok(Found::Arriving(id));
@@ -147,17 +150,18 @@ pub(super) async fn forget(
     context: &Context,
     unit: &UnitHandle,
     talk: &mut Talk,
+    offers: Offers,
     id: String,
 ) -> Result<(), Went> {
-    let signature = context.signature(unit)?;
-    match talk.ask(&WorkRequest::Release { unit: id, force: false, signature }.to_line()).await {
+    let request = WorkRequest::Release { unit: id, force: false, signature: String::new() };
+    match talk.ask(&context.signed(unit, request, offers)?).await {
         Ok(_) => Ok(()),
         Err(NoAnswer::Refused(refusal)) if refusal.is_unknown_unit() => Ok(()),
         Err(other) => Err(other.into()),
     }
 }
 
-fn asked_for(context: &Context, unit: &UnitHandle, offers: Offers, attempt: u32) -> Result<Submit, Went> {
+fn asked_for(unit: &UnitHandle, offers: Offers, attempt: u32) -> Result<Submit, Went> {
     let current = unit.current();
     let remote = current.remote().ok_or(Went::Unanswerable)?;
     let spec = unit.spec();
@@ -186,14 +190,16 @@ fn asked_for(context: &Context, unit: &UnitHandle, offers: Offers, attempt: u32)
             remote.remote_node
         )));
     }
+    let mut params = remote.remote_params.clone();
+    params.extend(unit.dir().secrets()?);
     Ok(Submit {
         node: remote.remote_node.clone(),
         work_type: remote.remote_work_type.clone(),
-        params: remote.remote_params.clone(),
+        params,
         tls_client: remote.tls_client.clone(),
         ttl: String::new(),
         sign_work: false,
-        signature: context.signature(unit)?,
+        signature: String::new(),
         extension,
     })
 }
@@ -254,21 +260,5 @@ async fn send_payload(
 pub(super) fn set_remote(unit: &mut Unit, change: impl FnOnce(&mut crate::unit::RemoteExtra)) {
     if let Some(remote) = unit.remote_mut() {
         change(remote);
-    }
-}
-
-impl Context {
-    /// A fresh token for the unit's node, if requests for it are signed; nothing otherwise.
-    pub(super) fn signature(&self, unit: &UnitHandle) -> Result<String, Went> {
-        let current = unit.current();
-        match current.remote() {
-            Some(remote) if remote.sign_work => match &self.signer {
-                Some(signer) => signer
-                    .sign(&remote.remote_node, SystemTime::now())
-                    .map_err(|error| Went::failed(error.to_string())),
-                None => Err(Went::failed(crate::sign::SignError::NoKey.to_string())),
-            },
-            _ => Ok(String::new()),
-        }
     }
 }

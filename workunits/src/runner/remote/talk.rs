@@ -9,7 +9,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Buf
 use crate::{
     crash,
     engine::Conversation,
-    request::{ErrorCode, FrameKind, Offers, Refusal, WorkRequest},
+    request::{ErrorCode, FrameKind, Offers, Refusal},
 };
 
 /// The longest line taken from another node, in bytes: as long as one that we take ourselves.
@@ -67,11 +67,6 @@ impl Talk {
         let line = asking.as_deref().unwrap_or(line);
         self.stream.write_all(format!("{line}\n").as_bytes()).await?;
         Ok(self.stream.flush().await?)
-    }
-
-    /// Sends a request for work.
-    pub(super) async fn request(&mut self, request: &WorkRequest) -> Result<(), NoAnswer> {
-        self.say(&request.to_line()).await
     }
 
     /// Sends raw bytes.

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::talk::NoAnswer;
+use super::{adopt::was_adopted, talk::NoAnswer};
 use crate::{
     request::{ErrorCode, Refusal},
     unit::Outcome,
@@ -22,6 +22,8 @@ pub(super) enum Went {
         /// What was said.
         text: String,
     },
+    /// Another controller has the unit now: who, for people.
+    Adopted(String),
     /// The node that was asked is not of the kind any more that can be asked again.
     Unanswerable,
     /// This node's own disk.
@@ -54,6 +56,7 @@ impl From<NoAnswer> for Went {
         match none {
             NoAnswer::Broken(error) => Went::Away(format!("the conversation broke off: {error}")),
             NoAnswer::Refused(refusal) if refusal.is_unknown_unit() => Went::Gone,
+            NoAnswer::Refused(refusal) if was_adopted(&refusal) => Went::Adopted(refusal.text),
             NoAnswer::Refused(refusal) => Went::denied(refusal.text),
             NoAnswer::Garbled(line) => Went::Away(format!("its answer makes no sense: {line:?}")),
         }

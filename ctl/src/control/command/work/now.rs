@@ -3,11 +3,11 @@
 //! The status comes first, with the sizes of the outputs at this moment; of a unit that writes faster than its watcher
 //! reads no more than that is sent, so that there is an end.
 
-use std::{future::poll_fn, io, pin::pin, task::Poll};
+use std::{future::poll_fn, io, pin::pin, sync::Arc, task::Poll};
 
 use workunits::{
     engine::{Caller, Engine, WorkError},
-    request::{FrameKind, Output},
+    request::FrameKind,
     store::tail::Follower,
     unit::Unit,
 };
@@ -34,9 +34,9 @@ pub(super) async fn watch<W: Wire>(
     wanted: Wanted<'_>,
     session: &mut Session<W>,
     engine: &Engine,
+    caller: &Caller,
 ) -> io::Result<Next> {
-    let caller = session.wire.caller().clone();
-    let (now, parts) = match open(&wanted, engine, &caller).await {
+    let (now, parts) = match open(&wanted, engine, caller).await {
         Ok(opened) => opened,
         Err(refusal) => return session.refuse(refusal).await,
     };
@@ -58,16 +58,12 @@ async fn open(
     wanted: &Wanted<'_>,
     engine: &Engine,
     caller: &Caller,
-) -> Result<(std::sync::Arc<Unit>, [Part; 2]), WorkError> {
-    let now = engine.unit(wanted.unit)?;
-    let part = async |kind, output, from: u64, size: u64| {
-        let position = i64::try_from(from).unwrap_or(-1); // behind every file there is nothing
-        let follower = engine.results(wanted.unit, position, output, wanted.signature, caller).await?;
-        Ok::<Part, WorkError>((kind, follower, size.saturating_sub(from)))
-    };
-    let stdout = part(FrameKind::Stdout, Output::Stdout, wanted.stdout_pos, now.stdout_size).await?;
-    let stderr_size = now.stderr_size.unwrap_or(0);
-    let stderr = part(FrameKind::Stderr, Output::Stderr, wanted.stderr_pos, stderr_size).await?;
+) -> Result<(Arc<Unit>, [Part; 2]), WorkError> {
+    let from = [wanted.stdout_pos, wanted.stderr_pos];
+    let (now, [stdout, stderr]) = engine.outputs(wanted.unit, from, wanted.signature, caller).await?;
+    let left = |size: u64, from: u64| size.saturating_sub(from);
+    let stdout = (FrameKind::Stdout, stdout, left(now.stdout_size, wanted.stdout_pos));
+    let stderr = (FrameKind::Stderr, stderr, left(now.stderr_size.unwrap_or(0), wanted.stderr_pos));
     Ok((now, [stdout, stderr]))
 }
 

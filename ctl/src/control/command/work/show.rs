@@ -5,8 +5,10 @@ use std::{borrow::Cow, collections::BTreeMap};
 use netmesh::json::to_go_string;
 use serde::Serialize;
 use workunits::{
-    engine::{Engine, WorkError},
+    engine::{Caller, Engine, WorkError},
+    logic::grants::Action,
     request::{Filter, Paging},
+    store::secrets::is_secret,
     unit::{Extra, State, Unit},
 };
 
@@ -77,26 +79,42 @@ impl<'u> Shown<'u> {
 }
 
 /// `work status UNIT`
-pub(super) fn status(engine: &Engine, unit: &str, all_fields: bool) -> Result<String, WorkError> {
-    Ok(to_go_string(&Shown::new(&*engine.unit(unit)?, all_fields)))
+pub(super) async fn status(
+    engine: &Engine,
+    unit: &str,
+    all_fields: bool,
+    caller: &Caller,
+) -> Result<String, WorkError> {
+    let found = engine.status(unit, Action::Status, caller).await?;
+    Ok(to_go_string(&Shown::new(&found, all_fields)))
 }
 
 /// `work list UNIT`: one object with one member.
-pub(super) fn one(engine: &Engine, unit: &str, all_fields: bool) -> Result<String, WorkError> {
-    let found = engine.unit(unit)?;
+pub(super) async fn one(
+    engine: &Engine,
+    unit: &str,
+    all_fields: bool,
+    caller: &Caller,
+) -> Result<String, WorkError> {
+    let found = engine.status(unit, Action::List, caller).await?;
     Ok(to_go_string(&BTreeMap::from([(unit, Shown::new(&found, all_fields))])))
 }
 
 /// `work list`: one object, a member for each unit that `filter` asks for.
-pub(super) async fn list(engine: &Engine, filter: Filter, all_fields: bool) -> Result<String, WorkError> {
+pub(super) async fn list(
+    engine: &Engine,
+    filter: Filter,
+    all_fields: bool,
+    caller: &Caller,
+) -> Result<String, WorkError> {
     // One unit after the other becomes text, so that a hundred thousand are never in memory at once.
-    let begun = engine.fold(filter, String::from("{"), move |line, id, unit| {
+    let add = move |line: &mut String, id, unit: &Unit| {
         if line.len() > 1 {
             line.push(',');
         }
         line.push_str(&format!("\"{id}\":{}", to_go_string(&Shown::new(unit, all_fields))));
-    });
-    let mut line = begun.await?;
+    };
+    let mut line = engine.fold_for(filter, String::from("{"), add, caller).await?;
     line.push('}');
     Ok(line)
 }
@@ -107,8 +125,9 @@ pub(super) async fn page(
     filter: Filter,
     paging: Paging,
     all_fields: bool,
+    caller: &Caller,
 ) -> Result<String, WorkError> {
-    let page = engine.page(filter, paging).await?;
+    let page = engine.page_for(filter, paging, caller).await?;
     let units = page.units.iter();
     let units = units
         .map(|(id, unit)| Listed { unit_id: id.as_str(), shown: Shown::new(unit, all_fields) })
@@ -119,9 +138,8 @@ pub(super) async fn page(
 /// The same unit without what nobody may read: parameters named `secret_...`, and the members in which another
 /// program keeps its cluster's credentials.
 pub(super) fn without_secrets(unit: &Unit) -> Cow<'_, Unit> {
-    let secret = |name: &str| name.get(..7).is_some_and(|start| start.eq_ignore_ascii_case("secret_"));
     let has_secrets = match &unit.extra_data {
-        Extra::Remote(remote) => remote.remote_params.keys().any(|name| secret(name)),
+        Extra::Remote(remote) => remote.remote_params.keys().any(|name| is_secret(name)),
         Extra::Other(value) => value.is_object(),
         Extra::Command(_) | Extra::None => false,
     };
@@ -130,7 +148,7 @@ pub(super) fn without_secrets(unit: &Unit) -> Cow<'_, Unit> {
     }
     let mut unit = unit.clone();
     match &mut unit.extra_data {
-        Extra::Remote(remote) => remote.remote_params.retain(|name, _| !secret(name)),
+        Extra::Remote(remote) => remote.remote_params.retain(|name, _| !is_secret(name)),
         Extra::Other(value) => {
             for name in ["KubeConfig", "KubePod"] {
                 if let Some(kept) = value.get_mut(name) {

@@ -17,7 +17,7 @@ use netmesh::json::to_go_string;
 use serde_json::json;
 use tracing::info;
 use workunits::{
-    engine::{Accepted, Engine, Upload, WorkError},
+    engine::{Accepted, Caller, Engine, Upload, WorkError},
     request::{ErrorCode, PayloadEnd, Submit, created, created_from},
 };
 
@@ -42,11 +42,11 @@ pub(super) async fn run<W: Wire>(
     submit: Submit,
     session: &mut Session<W>,
     engine: &Engine,
+    caller: &Caller,
 ) -> io::Result<Next> {
     let (end, resume) = (submit.extension.payload.clone(), submit.extension.resume);
-    let caller = session.wire.caller().clone();
     let (node, work_type) = (submit.node.clone(), submit.work_type.clone());
-    let mut upload = match engine.submit(submit, &caller).await {
+    let mut upload = match engine.submit(submit, caller).await {
         Ok(upload) => upload,
         Err(refusal) => return session.refuse(refusal).await,
     };

@@ -127,7 +127,7 @@ impl Keeper {
     ) -> impl Future<Output = Lost> + use<'a> {
         let (mut reach, node) = (self.context.mesh.reach(), self.node());
         async move {
-            if !matches!(step, Step::Follow | Step::Submit)
+            if !matches!(step, Step::Follow | Step::Submit | Step::Adopt)
                 || reach.wait_for(|reach| reach.contains_key(&node)).await.is_err()
             {
                 return std::future::pending().await;

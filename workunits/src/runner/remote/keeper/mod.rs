@@ -24,7 +24,7 @@ use self::{
     over::expiry,
 };
 use super::{
-    Context, follow,
+    Context, adopt, follow,
     ledger::Ledger,
     mirror::{Conclusion, Facts, Step, next},
     order::{Order, Waiting},
@@ -119,6 +119,9 @@ impl Keeper {
         loop {
             let step = self.decide(&ledger);
             tracing::debug!(unit = %self.unit.id(), ?step, "next step of a remote unit");
+            if matches!(step, Step::Done | Step::Follow) {
+                self.unit.dir().forget_secrets();
+            }
             match step {
                 Step::Done => {
                     self.waiting.answer(|| Ok(Reply::Done));
@@ -149,6 +152,8 @@ impl Keeper {
             state: unit.state,
             complete: is_home(&self.unit, &unit),
             asked: ledger.asked(),
+            adopts: self.unit.spec().adopts.is_some(),
+            adopted: unit.outcome == Some(Outcome::Adopted),
             early: self.unit.spec().meta.not_before.is_some_and(|at| now < OffsetDateTime::from(at)),
             expired: self.expired,
             cancel_taken: self.cancel_taken,
@@ -196,7 +201,7 @@ impl Keeper {
                 self.pause("this node cannot write to the unit's directory").await;
             }
             (Step::Release, went) => match went {
-                Ok(_) | Err(Went::Gone) => {
+                Ok(_) | Err(Went::Gone | Went::Adopted(_)) => {
                     self.remove().await;
                     return Break(());
                 }
@@ -208,13 +213,23 @@ impl Keeper {
                 Err(Went::Away(why)) => self.pending(&why).await,
                 Err(Went::Unanswerable | Went::Local(_)) => self.pending("it cannot be asked").await,
             },
+            (Step::Adopt, Err(Went::Adopted(text))) => {
+                return self.not_adopted(Outcome::Adopted, &text).await;
+            }
+            (Step::Adopt, Err(Went::Refused { text, .. })) => {
+                return self.not_adopted(Outcome::Denied, &text).await;
+            }
+            (Step::Adopt, Err(Went::Gone)) => {
+                return self.not_adopted(Outcome::Lost, "its node does not know the unit any more").await;
+            }
+            (_, Err(Went::Adopted(text))) => self.adopted(&text).await,
             (Step::Cancel, Ok(_)) => {
                 self.cancel_taken = true;
                 self.waiting.answer_cancel(|| Ok(Reply::Done));
             }
             (Step::Cancel, Err(Went::Refused { text, .. })) => self.refused(&text).await,
             (Step::LookUp, Ok(Got::Known(Known::Nowhere))) => return self.nowhere().await,
-            (Step::Submit | Step::LookUp, Err(Went::Unanswerable)) => {
+            (Step::Submit | Step::LookUp | Step::Adopt, Err(Went::Unanswerable)) => {
                 self.end(
                     Outcome::Unknown,
                     "its node was replaced by one that cannot be asked whether it ran",
@@ -234,7 +249,7 @@ impl Keeper {
             }
             (_, Ok(got)) => {
                 self.backoff = FIRST_BACKOFF;
-                if step == Step::Submit {
+                if matches!(step, Step::Submit | Step::Adopt) {
                     self.tell_first(Ok(Accepted::Started));
                 }
                 if let Got::Talk(talk, offers) = got {
@@ -307,6 +322,9 @@ async fn act(
             Some((talk, offers)) => Got::Talk(talk, offers),
             None => Got::On,
         }),
+        Step::Adopt => {
+            adopt::adopt(context, unit, ledger).await.map(|(talk, offers)| Got::Talk(talk, offers))
+        }
         Step::LookUp => Ok(Got::Known(stop::look_up_only(context, unit, ledger).await?)),
         Step::Follow => {
             let node = unit.current().remote().map(|remote| remote.remote_node.clone()).unwrap_or_default();
@@ -327,7 +345,7 @@ async fn act(
             };
             back_in_reach(unit).await?;
             if offers.watch {
-                follow::follow(context, unit, &mut talk).await?;
+                follow::follow(context, unit, &mut talk, offers).await?;
             } else {
                 poll::follow(context, unit, talk).await?;
             }

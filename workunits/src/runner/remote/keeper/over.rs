@@ -43,6 +43,32 @@ impl Keeper {
         self.end(Outcome::Lost, "Remote work unit is gone").await;
     }
 
+    /// Another controller has adopted the unit: it goes its way without us.
+    pub(super) async fn adopted(&mut self, text: &str) {
+        if self.unit.current().state.is_terminal() {
+            return self.gone().await; // how it ended stands; what of its output is not here will not come any more
+        }
+        tracing::info!(unit = %self.unit.id(), text, "a remote unit was adopted by another controller");
+        let stderr = self.unit.dir().stderr_size();
+        let sized = self.unit.update(move |unit| unit.stderr_size = stderr);
+        if let Err(error) = sized.await {
+            tracing::error!(unit = %self.unit.id(), %error, "cannot note how much of a unit's error output is here");
+        }
+        self.end(Outcome::Adopted, text).await;
+    }
+
+    /// The other node does not hand its unit over. Where nobody was told of a unit here, there is none.
+    pub(super) async fn not_adopted(&mut self, outcome: Outcome, text: &str) -> ControlFlow<()> {
+        let Some(first) = self.first.take() else {
+            self.end(outcome, &format!("not adopted: {text}")).await;
+            return Continue(());
+        };
+        self.remove().await;
+        // A client that has gone needs no answer.
+        let _ = first.send(Err(WorkError::Remote(text.to_owned())));
+        if self.unit.life().borrow().gone { Break(()) } else { Continue(()) }
+    }
+
     pub(super) async fn conclude(&mut self, conclusion: Conclusion) {
         match conclusion {
             Conclusion::Canceled => self.end(Outcome::Canceled, "Canceled").await,
