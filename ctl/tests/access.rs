@@ -10,7 +10,7 @@ use std::{
     thread,
 };
 
-use common::{Daemon, Talk, World, free_port};
+use common::{Daemon, Pki, Talk, World, free_port};
 use serde_json::{Value, json};
 use workunits::{
     request::WorkRequest,
@@ -29,6 +29,7 @@ const GRANTS: &str = r#"
     - {principal: "node:b", actions: [list, results], worktype: sealed, units: any}
     - {principal: "node:/[bx]/", actions: [sign]}
     - {principal: "node:b", actions: [adopt], worktype: open, units: any}
+    - {principal: "cert:carol", actions: [submit, list, status, results, cancel, release], worktype: open}
 "#;
 
 /// What is said when no rule fits, and when one would but for the owner.
@@ -38,43 +39,48 @@ const UNSIGNED: &str = "could not verify signature: signature is empty";
 /// A row: the action, the work type, whose unit (`-`: none), and for each who asks the rule that grants it. `-` is none,
 /// `oN` is rule N but for the owner, `!` a signature that is missing.
 ///
-/// me: the socket. other: the socket as another user. a, b: nodes. alice, bob: node a, signed for them.
+/// me: the socket. other: the socket as another user. a, b: nodes. alice, bob: node a, signed for them. carol, dave: the TLS port,
+/// each with a certificate of the right authority.
 const TABLE: &str = "
-    action   type    of     me  other  a   b   alice  bob
-    submit   open    -      1   -      2   5   .      .
-    submit   sealed  -      1   -      !   !   2      2
-    submit   shut    -      1   -      -   -   .      .
-    status   -       -      1   -      -   -   .      .
-    reload   -       -      1   -      -   -   .      .
-    connect  -       -      1   -      -   -   .      .
-    status   open    me     1   -      o2  o5  .      .
-    status   open    a      1   -      2   o5  .      .
-    status   open    b      1   -      o2  5   .      .
-    status   shut    me     1   -      -   -   .      .
-    status   sealed  alice  1   -      2   -   .      .
-    results  open    me     1   -      o2  -   .      .
-    results  open    a      1   -      2   -   .      .
-    results  open    b      1   -      o2  -   .      .
-    results  shut    me     1   -      -   -   .      .
-    results  sealed  me     1   -      !   !   o2     o2
-    results  sealed  alice  1   -      !   !   2      2
-    cancel   open    me     1   -      o3  -   .      .
-    cancel   open    a      1   -      3   -   .      .
-    cancel   open    b      1   -      o3  -   .      .
-    cancel   shut    me     1   -      -   -   .      .
-    cancel   sealed  me     1   -      !   !   o4     -
-    cancel   sealed  alice  1   -      !   !   4      -
-    cancel   sealed  bob    1   -      !   !   o4     -
-    adopt    open    me     1   -      -   8   .      .
-    adopt    open    a      1   -      -   8   .      .
-    adopt    shut    me     1   -      -   -   .      .
-    adopt    sealed  me     1   -      !   !   -      -
-    release  open    me     1   -      o2  -   .      .
-    release  open    a      1   -      2   -   .      .
-    release  open    b      1   -      o2  -   .      .
-    release  shut    me     1   -      -   -   .      .
-    release  sealed  me     1   -      !   !   o2     o2
-    release  sealed  bob    1   -      !   !   2      2
+    action   type    of     me  other  a   b   alice  bob  carol  dave
+    submit   open    -      1   -      2   5   .      .    9      -
+    submit   sealed  -      1   -      !   !   2      2    !      !
+    submit   shut    -      1   -      -   -   .      .    -      -
+    status   -       -      1   -      -   -   .      .    -      -
+    reload   -       -      1   -      -   -   .      .    -      -
+    connect  -       -      1   -      -   -   .      .    -      -
+    status   open    me     1   -      o2  o5  .      .    o9     -
+    status   open    a      1   -      2   o5  .      .    o9     -
+    status   open    b      1   -      o2  5   .      .    o9     -
+    status   open    carol  1   -      o2  o5  .      .    9      -
+    status   shut    me     1   -      -   -   .      .    -      -
+    status   sealed  alice  1   -      2   -   .      .    -      -
+    results  open    me     1   -      o2  -   .      .    o9     -
+    results  open    a      1   -      2   -   .      .    o9     -
+    results  open    b      1   -      o2  -   .      .    o9     -
+    results  open    carol  1   -      o2  -   .      .    9      -
+    results  shut    me     1   -      -   -   .      .    -      -
+    results  sealed  me     1   -      !   !   o2     o2   !      !
+    results  sealed  alice  1   -      !   !   2      2    !      !
+    cancel   open    me     1   -      o3  -   .      .    o9     -
+    cancel   open    a      1   -      3   -   .      .    o9     -
+    cancel   open    b      1   -      o3  -   .      .    o9     -
+    cancel   open    carol  1   -      o3  -   .      .    9      -
+    cancel   shut    me     1   -      -   -   .      .    -      -
+    cancel   sealed  me     1   -      !   !   o4     -    !      !
+    cancel   sealed  alice  1   -      !   !   4      -    !      !
+    cancel   sealed  bob    1   -      !   !   o4     -    !      !
+    adopt    open    me     1   -      -   8   .      .    -      -
+    adopt    open    a      1   -      -   8   .      .    -      -
+    adopt    shut    me     1   -      -   -   .      .    -      -
+    adopt    sealed  me     1   -      !   !   -      -    !      !
+    release  open    me     1   -      o2  -   .      .    o9     -
+    release  open    a      1   -      2   -   .      .    o9     -
+    release  open    b      1   -      o2  -   .      .    o9     -
+    release  open    carol  1   -      o2  -   .      .    9      -
+    release  shut    me     1   -      -   -   .      .    -      -
+    release  sealed  me     1   -      !   !   o2     o2   !      !
+    release  sealed  bob    1   -      !   !   2      2    !      !
 ";
 
 /// Another user than the one who runs this.
@@ -93,9 +99,25 @@ struct Access {
 impl Access {
     fn new() -> Access {
         let world = World::new();
-        let (me, port) = (nix::unistd::getuid().as_raw(), free_port());
+        let (me, port, tls_port) = (nix::unistd::getuid().as_raw(), free_port(), free_port());
         let keys = world.path().display().to_string();
         key_pair(&world);
+        let pki = Pki::new(&world, "ca");
+        for name in ["c", "carol", "dave"] {
+            pki.issue(name, if name == "c" { &["c"] } else { &[] });
+        }
+        let secure = format!(
+            "{}- control-service: {{service: second, tcplisten: \"127.0.0.1:{tls_port}\", tcptls: srv}}\n",
+            pki.profiles("c", "")
+        );
+        let speaks_for = |who: &str| {
+            let [ca, cert, key] =
+                [("ca", "crt"), (who, "crt"), (who, "key")].map(|(name, kind)| pki.file(name, kind));
+            format!(
+                "- tls-client: {{name: {who}, rootcas: {ca}, cert: {cert}, key: {key}, skipreceptornamescheck: true}}\n\
+                 - tcp-client: {{service: {who}, address: \"localhost:{tls_port}\", tlsclient: {who}}}\n"
+            )
+        };
         let peer = format!("- tcp-peer: {{address: \"127.0.0.1:{port}\"}}\n");
         let mut b = world.start("b", &format!("- tcp-listener: {{port: {port}, bindaddr: 127.0.0.1}}\n"));
         let file = world.path().join("c.yml");
@@ -107,7 +129,7 @@ impl Access {
         };
         let text = format!(
             "---\n- node: {{id: c, datadir: {keys}/data}}\n- log-level: debug\n\
-             - control-service: {{filename: {}, permissions: 0666}}\n{peer}{}{}{}\
+             - control-service: {{filename: {}, permissions: 0666}}\n{peer}{secure}{}{}{}\
              - work-verification: {{publickey: {keys}/key.pub}}\n- audit: {{file: {keys}/audit}}\n{}",
             world.socket("c").display(),
             of("open"),
@@ -119,7 +141,7 @@ impl Access {
         // Another user must get to the socket.
         fs::set_permissions(world.path(), fs::Permissions::from_mode(0o711)).expect("opened");
         let c = world.start_file(&[], "c", &file);
-        let mut a = world.start("a", &peer);
+        let mut a = world.start("a", &format!("{peer}{}{}", speaks_for("carol"), speaks_for("dave")));
         a.wait_reach("c");
         b.wait_reach("c");
         Access { world, a, b, c, me, expected: Vec::new() }
@@ -147,6 +169,14 @@ impl Access {
                 talk
             }
             "b" => over(&self.b),
+            "carol" | "dave" => {
+                // A proxy of node a speaks TLS for them.
+                let mut talk = self.a.talk();
+                talk.say(&format!("connect a {who}"));
+                assert_eq!(talk.line(), "Connecting");
+                assert_eq!(talk.line(), "Receptor Control, node c");
+                talk
+            }
             _ => over(&self.a),
         }
     }
@@ -157,6 +187,7 @@ impl Access {
             "me" => (format!("uid:{}", self.me), vec![], "socket"),
             "other" => (format!("uid:{OTHER}"), vec![], "socket"),
             "a" | "b" => (format!("node:{who}"), vec![], "mesh"),
+            "carol" | "dave" => (format!("cert:{who}"), vec![], "tls"),
             signer => ("node:a".to_owned(), vec![format!("token:{signer}@a")], "mesh"),
         }
     }
@@ -198,6 +229,8 @@ impl Access {
             1
         } else if who == "b" {
             5
+        } else if who == "carol" {
+            9
         } else {
             2
         };

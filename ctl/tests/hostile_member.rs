@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use common::{Daemon, Gate, World, free_port, lines};
+use common::{Daemon, Gate, Pki, World, free_port, lines};
 use netmesh::{
     backend::tcp::TcpDial,
     id::{Address, NodeHash, NodeId, ServiceName},
@@ -35,7 +35,7 @@ struct Liar {
 }
 
 impl Liar {
-    /// Becomes a peer of the node that listens on `port`, under this name.
+    /// Becomes a peer of the node that is reached by `port`, under this name.
     fn join(port: u16, name: &str) -> Liar {
         let stream = TcpStream::connect(("127.0.0.1", port)).expect("the port accepts");
         let mut reader = stream.try_clone().expect("a second handle");
@@ -105,10 +105,17 @@ fn datagram(
     Datagram { header, payload: payload.to_vec().into() }.encode().expect("it fits").to_vec()
 }
 
+/// Who lies: each has a certificate of the mesh's authority, for that name.
+const MEMBERS: [&str; 2] = ["liar", "evil"];
+
 /// A honest node c with work on a, which goes on line by line while a is under attack.
 struct Scene {
     world: World,
+    /// Where a listens.
     port: u16,
+    /// Where each of [`MEMBERS`] gets to the same port under TLS, by its certificate: a node beside the mesh speaks it for them.
+    doors: [u16; 2],
+    _doorman: Option<Daemon>,
     a: Daemon,
     c: Daemon,
     gate: Gate,
@@ -118,19 +125,55 @@ struct Scene {
 }
 
 impl Scene {
-    fn new() -> Scene {
-        let world = World::new();
+    /// A mesh in which a name is all that is asked for.
+    fn open() -> Scene {
+        Scene::new(World::new(), free_port(), ["", ""], "", "", |_, port| ([port; 2], None))
+    }
+
+    /// A mesh whose links are under TLS; the liars have certificates like everybody else.
+    fn secure() -> Scene {
+        let (world, port) = (World::new(), free_port());
+        let pki = Pki::new(&world, "ca");
+        for name in ["a", "c"].iter().chain(&MEMBERS) {
+            pki.issue(name, &[name]);
+        }
+        let (of_a, of_c) = (pki.profiles("a", ""), pki.profiles("c", ""));
+        let speaks_for = |name: &str, door: u16| {
+            let [ca, cert, key] =
+                [("ca", "crt"), (name, "crt"), (name, "key")].map(|(name, kind)| pki.file(name, kind));
+            format!(
+                "- tls-client: {{name: {name}, rootcas: {ca}, cert: {cert}, key: {key}, skipreceptornamescheck: true}}\n\
+                 - tcp-server: {{port: {door}, bindaddr: 127.0.0.1, remotenode: localhost, remoteservice: {name}}}\n\
+                 - tcp-client: {{service: {name}, address: \"localhost:{port}\", tlsclient: {name}}}\n"
+            )
+        };
+        let doors = MEMBERS.map(|_| free_port());
+        let doorman: String = MEMBERS.iter().zip(doors).map(|(name, door)| speaks_for(name, door)).collect();
+        Scene::new(world, port, [", tls: srv", ", tls: cl"], &of_a, &of_c, |world, _| {
+            (doors, Some(world.start("doorman", &doorman)))
+        })
+    }
+
+    fn new(
+        world: World,
+        port: u16,
+        [listener, peer]: [&str; 2],
+        of_a: &str,
+        of_c: &str,
+        doors: impl FnOnce(&World, u16) -> ([u16; 2], Option<Daemon>),
+    ) -> Scene {
         let gate = Gate::new(&world, "gate");
-        let port = free_port();
-        let a =
-            format!("- tcp-listener: {{port: {port}, bindaddr: 127.0.0.1}}\n{}", gate.counter("count", 100));
+        let counter = gate.counter("count", 100);
+        let a = format!("{of_a}- tcp-listener: {{port: {port}, bindaddr: 127.0.0.1{listener}}}\n{counter}");
         let a = world.start("a", &a);
-        let mut c = world.start("c", &format!("- tcp-peer: {{address: \"127.0.0.1:{port}\"}}\n"));
+        let c = format!("{of_c}- tcp-peer: {{address: \"127.0.0.1:{port}\"{peer}}}\n");
+        let mut c = world.start("c", &c);
+        let (doors, doorman) = doors(&world, port);
         c.wait_reach("a");
         let mut client =
             c.command(&["work", "submit", "count", "--node", "a", "-n", "-f"]).spawn().expect("a client");
         let lines = lines(client.stdout.take().expect("piped"));
-        let mut scene = Scene { world, port, a, c, gate, client, lines, said: 0 };
+        let mut scene = Scene { world, port, doors, _doorman: doorman, a, c, gate, client, lines, said: 0 };
         scene.work_goes_on();
         scene
     }
@@ -188,7 +231,7 @@ impl Scene {
 
 #[test]
 fn what_a_member_forges_is_refused_counted_and_told_once_and_takes_nobodys_place() {
-    let mut scene = Scene::new();
+    let mut scene = Scene::secure();
     let epoch_of = |name: &str| -> u64 {
         // Epochs are public: every update of a node says its own.
         let path = scene.world.path().join("data").join(format!(".netmesh/{name}/epoch"));
@@ -197,7 +240,7 @@ fn what_a_member_forges_is_refused_counted_and_told_once_and_takes_nobodys_place
     let (epoch_a, epoch_c) = (epoch_of("a"), epoch_of("c"));
     let before = scene.memory();
     let adverts = scene.status("Advertisements");
-    let mut liar = Liar::join(scene.port, "liar");
+    let mut liar = Liar::join(scene.doors[0], "liar");
     scene.a.wait_log(&["link established", "peer=liar"]);
     for n in 0..200 {
         // Routes: of a neighbour, of a itself, of nodes that are not, at absurd prices.
@@ -269,7 +312,7 @@ fn what_a_member_forges_is_refused_counted_and_told_once_and_takes_nobodys_place
 
 #[test]
 fn connections_in_thousands_slow_bytes_and_half_frames_keep_nobody_out() {
-    let mut scene = Scene::new();
+    let mut scene = Scene::open();
     let before = scene.memory();
     let port = scene.port;
     let connect = || TcpStream::connect(("127.0.0.1", port)).expect("the port accepts");
@@ -308,9 +351,9 @@ fn connections_in_thousands_slow_bytes_and_half_frames_keep_nobody_out() {
 
 #[test]
 fn a_member_that_asks_for_what_is_not_its_own_gets_nothing_and_nothing_is_made() {
-    let mut scene = Scene::new();
+    let mut scene = Scene::secure();
     let before = scene.memory();
-    let port = scene.port;
+    let port = scene.doors[1];
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let secret = scene.world.path().join("secret");
     fs::write(&secret, "nobody reads this").expect("written");

@@ -4,7 +4,7 @@
 
 use std::{fmt, path::Path};
 
-use netmesh::json::go_duration;
+use netmesh::{json::go_duration, logic::Heartbeat};
 use serde_json::{Value, json};
 
 use crate::log::write_on_one_line;
@@ -106,11 +106,17 @@ fn from_default((text, value): (Text, Value)) -> Given {
 fn default(section: &Schema, key: &str, config: &Config) -> Option<(Text, Value)> {
     let text = |text: &str| Some((scalar(text), json!(text)));
     let number = |written: &str, number: u32| Some((written.to_owned(), json!(number)));
+    let beats = |beats: u8| Some((beats.to_string(), json!(beats)));
     let truth = |truth: bool| Some((truth.to_string(), json!(truth)));
     match (section.name, key) {
         ("node", "id") => text(config.node.as_str()),
         ("node", "datadir") => text(&config.datadir.to_string_lossy()),
         ("node", "maxidleconnectiontimeout") => text(&go_duration(config.idle_limit)),
+        ("node", "heartbeat") => text(&go_duration(Heartbeat::default().interval)),
+        ("node", "heartbeatmissed") => beats(Heartbeat::default().missed),
+        ("node", "heartbeatheard") => beats(Heartbeat::default().heard),
+        ("node", "stopduplicate") => truth(false),
+        ("node", "minfree") => Some((config.limits.min_free.to_string(), json!(config.limits.min_free))),
         ("log-level", "level") => text(match config.log_level {
             LogLevel::Error => "error",
             LogLevel::Warning => "warning",

@@ -143,9 +143,11 @@ impl TlsWire {
         address: IpAddr,
         certificate: Option<&PeerCertificate>,
     ) -> TlsWire {
-        let certificate = certificate.map(|certificate| format!("cert:{}", certificate.name()));
-        let principal = certificate.clone().unwrap_or_else(|| format!("tcp:{address}"));
-        let caller = Caller { certificate, ..Caller::new(Way::Tls, principal) };
+        let principal = match certificate {
+            Some(certificate) => format!("cert:{}", certificate.name()),
+            None => format!("tcp:{address}"),
+        };
+        let caller = Caller::new(Way::Tls, principal);
         TlsWire { stream, caller, watched: None }
     }
 }

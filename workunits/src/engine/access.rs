@@ -26,7 +26,7 @@ pub struct Caller {
     pub way: Way,
     /// Who they are: `uid:1000`, `node:foo`.
     pub principal: String,
-    /// Whom their certificate names, as `cert:NAME`, if they showed one.
+    /// Whom their certificate names, as `cert:NAME`, if they showed one and are known by something else.
     pub certificate: Option<String>,
     /// The digest of their request ([`crate::sign::digest`]), if it is signed: a bound token must be for this one.
     pub request: Option<String>,
