@@ -239,7 +239,15 @@ fn what_a_member_forges_is_refused_counted_and_told_once_and_takes_nobodys_place
     };
     let (epoch_a, epoch_c) = (epoch_of("a"), epoch_of("c"));
     let before = scene.memory();
-    let adverts = scene.status("Advertisements");
+    // An advert tells nobody when it comes.
+    let end = std::time::Instant::now() + common::PATIENCE;
+    let adverts = loop {
+        let adverts = scene.status("Advertisements");
+        if adverts.as_array().is_some_and(|all| all.len() == 2) {
+            break adverts;
+        }
+        assert!(std::time::Instant::now() < end, "c has told of its control service: {adverts}");
+    };
     let mut liar = Liar::join(scene.doors[0], "liar");
     scene.a.wait_log(&["link established", "peer=liar"]);
     for n in 0..200 {

@@ -79,6 +79,8 @@ pub struct Router {
     first_link: Option<Instant>,
     /// When an elder node of our name last said that we should stop.
     accused: Option<Instant>,
+    /// Whether it was said that this node has a twin; once is enough, whoever repeats it.
+    told_of_twin: bool,
     /// The link that brought it.
     accuser: Option<LinkId>,
     actions: VecDeque<Action>,
@@ -116,6 +118,7 @@ impl Router {
             offences: Offences::default(),
             first_link: None,
             accused: None,
+            told_of_twin: false,
             accuser: None,
             actions: VecDeque::new(),
             us,

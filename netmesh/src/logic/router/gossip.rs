@@ -264,6 +264,9 @@ impl Router {
         }
         if accused && self.topology.has_twin() {
             self.accused = None;
+            if std::mem::replace(&mut self.told_of_twin, true) {
+                return self.offend(link, Offence::Accusation, now);
+            }
             let (us, epoch) = (&self.us, self.epoch);
             let text = format!("We are a duplicate node with ID {us} and epoch {epoch}, as the mesh has it.");
             self.log(Level::ERROR, text);
