@@ -107,8 +107,12 @@ impl Inner {
         let unknown = || WorkError::UnknownUnit(id.to_string());
         loop {
             let before = match lock(&self.units).get(id).ok_or_else(unknown)?.unit() {
-                Place::Rest { handle, spell } if handle.upgrade().is_none() => *spell,
-                place => return place.loaded().ok_or_else(unknown),
+                Place::Live(entry) => return Ok(Entry::clone(entry)),
+                // Looked at once: whoever had it may let go of it at any moment, without the lock.
+                Place::Rest { handle, spell } => match handle.upgrade() {
+                    Some(handle) => return Ok(Entry::new(handle)),
+                    None => *spell,
+                },
             };
             let dir = self.store.dir(id);
             let (unit, spec) = match read(&dir) {
