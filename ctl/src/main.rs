@@ -1,12 +1,14 @@
 //! The program: flags in, daemon or client run, exit code out.
 //!
 //! ```text
-//! netmesh supervise UNITDIR      plain code, before any runtime or thread: it lives as long as its command
+//! netmesh supervisors UNITS ..   plain code, before any runtime or thread: it forks a supervisor for each unit
+//! netmesh bench-relay ADDRESS    likewise: a plain copy of bytes, for `netmesh bench` to compare with
 //! netmesh node | demo | ...      by its flags
 //! receptor -c FILE --node ...    the daemon, under the name whose place it takes
 //! ```
 
 mod args;
+mod bench;
 mod certificate;
 mod client;
 mod config;
@@ -31,6 +33,8 @@ use std::{
 use clap::Parser as _;
 use tokio::runtime::{Builder, Runtime};
 
+use workunits::runner::{launcher, supervisor};
+
 use crate::{
     args::{
         Cert, Cli, Command, Common, RECEPTOR_VERSION, ReceptorArgs, Receptorctl, bash_completion,
@@ -46,10 +50,14 @@ use crate::{
 
 fn main() -> ExitCode {
     let words: Vec<OsString> = env::args_os().collect();
-    if let [_, word, directory] = words.as_slice()
-        && word == "supervise"
-    {
-        return workunits::runner::supervisor::main(Path::new(directory));
+    match words.as_slice() {
+        [_, word, units, _] if word == launcher::WORD => return launcher::main(Path::new(units)),
+        // By a daemon of an earlier version, whose program this has replaced.
+        [_, word, directory] if word == "supervise" => return supervisor::main(Path::new(directory)),
+        [_, word, target] if word == bench::relay::WORD => {
+            return bench::relay::main(&target.to_string_lossy());
+        }
+        _ => {}
     }
     let name = words.first().map(PathBuf::from).unwrap_or_default();
     let ended = match name.file_name().is_some_and(|name| name == "receptor") {
@@ -83,6 +91,10 @@ fn as_netmesh(words: Vec<OsString>) -> Result<Code, Failure> {
         Command::Demo => on_one_thread(async {
             let mut console = Console::of_process(false).map_err(no_signals)?;
             demo::run(&mut console).await
+        }),
+        Command::Bench(args) => on_one_thread(async {
+            let mut console = Console::of_process(common.json).map_err(no_signals)?;
+            bench::run(args, &mut console).await
         }),
         Command::Cert(cert) => certificates(cert, common.json),
         command => client(command, &common, &receptorctl),

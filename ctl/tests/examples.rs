@@ -2,9 +2,15 @@
 
 mod common;
 
-use std::{collections::BTreeMap, fs};
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{Read as _, Write as _},
+    net::{TcpListener, TcpStream, UdpSocket},
+    thread,
+};
 
-use common::{World, free_port, root};
+use common::{PATIENCE, World, free_port, root};
 
 #[test]
 fn the_relay_carries_work_from_one_that_dials_to_another_over_two_kinds_of_links() {
@@ -23,6 +29,60 @@ fn the_relay_carries_work_from_one_that_dials_to_another_over_two_kinds_of_links
     for node in [&mut a, &mut b, &mut c] {
         assert_eq!(node.stop().code(), Some(0));
     }
+}
+
+#[test]
+fn the_services_of_one_node_are_used_at_the_other() {
+    let world = World::new();
+    let [link, web, shell, dns] = [(); 4].map(|()| free_port().to_string());
+    let page_at = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let name_at = UdpSocket::bind("127.0.0.1:0").expect("a port");
+    let (web_server, name_server) =
+        (page_at.local_addr().expect("it").to_string(), name_at.local_addr().expect("it").to_string());
+    let dns_port = format!("port: {dns}");
+    let changes = [
+        ("27199", link.as_str()),
+        ("8080", web.as_str()),
+        ("2323", shell.as_str()),
+        ("port: 5353", dns_port.as_str()),
+        ("localhost:80", web_server.as_str()),
+        ("127.0.0.1:53", name_server.as_str()),
+    ];
+    let mut near = world.start_example("services/near.yml", "near", &changes);
+    let mut far = world.start_example("services/far.yml", "far", &changes);
+    far.wait_reach("near");
+    near.wait_reach("far");
+    let served =
+        thread::spawn(move || page_at.accept().expect("a client").0.write_all(b"a page").expect("it reads"));
+    let mut page = String::new();
+    let mut client = connect(&web);
+    client.read_to_string(&mut page).expect("a page and an end");
+    served.join().expect("it ended");
+    assert_eq!(page, "a page");
+    let mut shell = connect(&shell);
+    shell.write_all(b"echo $((6 * 7)) $NETMESH_CALLER; exit\n").expect("it reads");
+    let mut said = String::new();
+    shell.read_to_string(&mut said).expect("what the shell says, and an end");
+    assert!(said.contains("42 near\r\n"), "{said}");
+    let served = thread::spawn(move || {
+        let (mut question, mut answer) = ([0; 64], b"answer to ".to_vec());
+        let (len, from) = name_at.recv_from(&mut question).expect("a question");
+        answer.extend_from_slice(&question[..len]);
+        name_at.send_to(&answer, from).expect("loopback");
+    });
+    let client = UdpSocket::bind("127.0.0.1:0").expect("a port");
+    client.set_read_timeout(Some(PATIENCE)).expect("a socket");
+    client.send_to(b"question", format!("127.0.0.1:{dns}")).expect("loopback");
+    let mut answer = [0; 64];
+    let (len, _) = client.recv_from(&mut answer).expect("an answer");
+    served.join().expect("it ended");
+    assert_eq!(&answer[..len], b"answer to question");
+}
+
+fn connect(port: &str) -> TcpStream {
+    let stream = TcpStream::connect(format!("127.0.0.1:{port}")).expect("the proxy listens");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a socket");
+    stream
 }
 
 #[test]

@@ -83,6 +83,36 @@ fn a_tcp_port_leads_to_a_tcp_address_two_hops_away_and_half_closed_connections_a
 }
 
 #[test]
+fn a_server_that_has_said_all_still_hears_the_rest() {
+    for link in common::LINKS {
+        let (world, port) = (World::new(), free_port());
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("its address");
+        let server = thread::spawn(move || {
+            let (mut client, _) = listener.accept().expect("a client");
+            client.write_all(b"all that I have").expect("it reads");
+            client.shutdown(Shutdown::Write).expect("connected");
+            let mut rest = Vec::new();
+            client.read_to_end(&mut rest).expect("it goes on");
+            rest
+        });
+        let near = format!(
+            "- tcp-server: {{port: {port}, bindaddr: 127.0.0.1, remotenode: c, remoteservice: said}}\n"
+        );
+        let far = format!("- tcp-client: {{service: said, address: \"{address}\"}}\n");
+        let _nodes = line(&world, link, &near, "", &far);
+        let mut client = connect(port);
+        let mut heard = String::new();
+        client.read_to_string(&mut heard).expect("an end");
+        assert_eq!(heard, "all that I have", "{link}");
+        // Only now, with the other direction at its end.
+        client.write_all(&pattern(1_000_000)).expect("the proxy reads");
+        client.shutdown(Shutdown::Write).expect("connected");
+        assert!(server.join().expect("it ended") == pattern(1_000_000), "{link}");
+    }
+}
+
+#[test]
 fn a_client_whose_way_does_not_exist_is_closed_at_once_and_the_log_says_why() {
     let (world, nobody, no_node, closed) = (World::new(), free_port(), free_port(), free_port());
     let mut foo = world.start(

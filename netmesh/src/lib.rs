@@ -72,6 +72,8 @@
 #[cfg(feature = "io")]
 pub mod backend;
 pub mod control;
+#[cfg(all(any(test, fuzzing), feature = "io"))]
+pub mod fuzz;
 pub mod id;
 pub mod json;
 pub mod logic;

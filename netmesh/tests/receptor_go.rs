@@ -25,12 +25,15 @@ async fn a_go_node_that_calls_us_and_one_that_we_call_understand_us() {
         eprintln!("skipped: RECEPTOR_GO does not name a Receptor to talk to");
         return;
     };
-    for (go_dials, go_name) in [(true, "go"), (false, "go"), (true, ODD_NAME), (false, ODD_NAME)] {
+    let tcp = [(true, "go"), (false, "go"), (true, ODD_NAME), (false, ODD_NAME)].map(|how| (Over::Tcp, how));
+    let others =
+        [Over::Udp, Over::Ws].into_iter().flat_map(|over| [(over, (true, "go")), (over, (false, "go"))]);
+    for (over, (go_dials, go_name)) in tcp.into_iter().chain(others) {
         let ours = node("ours");
-        let at = if go_dials { listen(&ours, Over::Tcp).await } else { free_address() };
-        let go = GoNode::start(PathBuf::from(&program), go_name, go_dials, &at);
+        let at = if go_dials { listen(&ours, over).await } else { free_address() };
+        let go = GoNode::start(PathBuf::from(&program), go_name, over, go_dials, &at);
         if !go_dials {
-            dial(&ours, Over::Tcp, &at);
+            dial(&ours, over, &at);
         }
         reach(&ours, go_name).await;
         in_time(go.reaches("ours")).await;
@@ -97,14 +100,19 @@ struct GoNode {
 }
 
 impl GoNode {
-    fn start(program: PathBuf, name: &str, dials: bool, address: &str) -> GoNode {
+    fn start(program: PathBuf, name: &str, over: Over, dials: bool, address: &str) -> GoNode {
         let dir = tempfile::tempdir().unwrap();
         let socket = dir.path().join("control.sock");
         let port = address.rsplit(':').next().unwrap();
+        let (kind, scheme) = match over {
+            Over::Udp => ("udp", ""),
+            Over::Ws => ("ws", "ws://"),
+            _ => ("tcp", ""),
+        };
         let backend = if dials {
-            format!("- tcp-peer:\n    address: {address}\n")
+            format!("- {kind}-peer:\n    address: {scheme}{address}\n")
         } else {
-            format!("- tcp-listener:\n    bindaddr: 127.0.0.1\n    port: {port}\n")
+            format!("- {kind}-listener:\n    bindaddr: 127.0.0.1\n    port: {port}\n")
         };
         let config = format!(
             "- node:\n    id: \"{name}\"\n    datadir: {data}\n- log-level: error\n{backend}\

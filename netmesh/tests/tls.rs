@@ -13,6 +13,7 @@ use netmesh::{
         Dialer, Listener, Transport,
         quic::{QuicDial, QuicListen},
         tcp::{TcpDial, TcpListen},
+        ws::{WsDial, WsListen},
     },
     id::ServiceName,
     logic::{Identity, LinkConfig},
@@ -28,12 +29,14 @@ use tokio::{
     time::timeout,
 };
 
-const BOTH: [Over; 2] = [Over::Tcp, Over::Quic];
+const KINDS: [Over; 3] = [Over::Tcp, Over::Ws, Over::Quic];
 
 async fn bound(over: Over, profile: Arc<ServerProfile>) -> Box<dyn Listener> {
     match over {
         Over::Tcp => Box::new(TcpListen::bind_tls("127.0.0.1:0", profile).await.unwrap()),
         Over::Quic => Box::new(QuicListen::bind_tls("127.0.0.1:0", profile).await.unwrap()),
+        Over::Ws => Box::new(WsListen::bind_tls("127.0.0.1:0", "/", profile).await.unwrap()),
+        Over::Udp => panic!("there is no TLS over UDP"),
     }
 }
 
@@ -41,6 +44,8 @@ fn dialer(over: Over, address: &str, profile: Arc<ClientProfile>) -> Box<dyn Dia
     match over {
         Over::Tcp => Box::new(TcpDial::with_tls(address, profile)),
         Over::Quic => Box::new(QuicDial::with_tls(address, profile)),
+        Over::Ws => Box::new(WsDial::with_tls(format!("wss://{address}/").parse().unwrap(), profile)),
+        Over::Udp => panic!("there is no TLS over UDP"),
     }
 }
 
@@ -93,7 +98,7 @@ async fn both_ends_of_a_link_know_whom_the_other_ones_certificate_names() {
     let pki = Pki::new();
     pki.issue("a", &["a"]);
     pki.issue("b", &["b", "c"]);
-    for over in BOTH {
+    for over in KINDS {
         let required =
             |settings: &mut netmesh::tls::ServerSettings| settings.node_id_rule = NodeIdRule::Required;
         let (accepted, dialed) =
@@ -111,7 +116,7 @@ async fn both_ends_of_a_link_know_whom_the_other_ones_certificate_names() {
 async fn a_caller_without_a_certificate_is_refused_or_let_in_as_the_profile_says() {
     let pki = Pki::new();
     pki.issue("a", &["a"]);
-    for over in BOTH {
+    for over in KINDS {
         let nobody = pki.client("nobody", |settings| settings.identity = None);
         assert!(call(over, pki.server("a", |_| {}), nobody.clone()).await.is_err(), "{over:?}");
         let if_given = pki.server("a", |settings| settings.require_client_cert = false);
@@ -127,7 +132,7 @@ async fn what_is_given_is_verified_even_where_nothing_need_be_given() {
     let (pki, strangers) = (Pki::new(), Pki::new());
     pki.issue("a", &["a"]);
     strangers.issue("b", &["b"]);
-    for over in BOTH {
+    for over in KINDS {
         let if_given = pki.server("a", |settings| settings.require_client_cert = false);
         let stranger = strangers.client("b", |settings| settings.root_cas = Some(pki.path("ca.crt")));
         assert!(call(over, if_given, stranger).await.is_err(), "{over:?}");
@@ -141,7 +146,7 @@ async fn a_caller_says_which_check_the_certificate_failed() {
     pki.issue("b", &["b"]);
     let past = |days| Some(time::OffsetDateTime::now_utc() - time::Duration::days(days));
     pki.issue_until("old", &["a"], Validity { not_before: past(9), not_after: past(2) });
-    for over in BOTH {
+    for over in KINDS {
         let refused =
             |server, client| async move { call(over, server, client).await.err().unwrap().to_string() };
         let elsewhere = pki.client("b", |settings| settings.root_cas = Some(others.path("ca.crt")));
@@ -169,7 +174,7 @@ async fn the_pinned_certificate_is_let_in_and_another_of_the_same_authority_is_n
         pki.issue(name, &[name]);
     }
     let (b, _) = certificates_in(&pki.path("b.crt")).unwrap().remove(0);
-    for over in BOTH {
+    for over in KINDS {
         let pinned = pki.server("a", |settings| settings.pinned = vec![Fingerprint::sha256(&b)]);
         assert!(call(over, pinned.clone(), pki.client("b", |_| {})).await.is_ok(), "{over:?}");
         assert!(call(over, pinned, pki.client("c", |_| {})).await.is_err(), "{over:?}");
@@ -181,7 +186,7 @@ async fn a_renewed_certificate_is_shown_to_the_next_caller_and_a_half_written_on
     let pki = Pki::new();
     pki.issue("a", &["a"]);
     pki.issue("b", &["b"]);
-    for over in BOTH {
+    for over in KINDS {
         pki.issue("a", &["a"]);
         let server = pki.server("a", |_| {});
         let (_, dialed) = call(over, server.clone(), pki.client("b", |_| {})).await.unwrap();
@@ -212,7 +217,7 @@ async fn nodes_reach_each_other_over_links_under_tls() {
     let pki = Pki::new();
     pki.issue("a", &["a"]);
     pki.issue("b", &["b"]);
-    for over in BOTH {
+    for over in KINDS {
         let [a, b] = pair(over, &pki).await;
         assert!(a.links().values().chain(b.links().values()).all(|link| !link.insecure), "{over:?}");
         a.shutdown().await;
@@ -354,7 +359,7 @@ async fn whoever_is_turned_away_is_told_of_with_the_check_and_the_certificate() 
     let required = |settings: &mut netmesh::tls::ServerSettings| settings.node_id_rule = NodeIdRule::Required;
     let pins =
         |settings: &mut netmesh::tls::ServerSettings| settings.pinned = vec![Fingerprint::sha256(b"x")];
-    for over in BOTH {
+    for over in KINDS {
         // Who calls node a as node b, under which profile there, which check fails, and who the certificate says it is.
         let cases = [
             (stranger(), pki.server("a", |_| {}), "none of the authorities", Some("b")),

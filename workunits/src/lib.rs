@@ -15,6 +15,8 @@ pub mod audit;
 pub mod crash;
 #[cfg(feature = "io")]
 pub mod engine;
+#[cfg(all(any(test, fuzzing), feature = "io"))]
+pub mod fuzz;
 pub mod logic;
 pub mod request;
 #[cfg(feature = "io")]

@@ -341,6 +341,7 @@ async fn what_ignores_signals_forks_twice_and_changes_its_session_leaves_nothing
     let events = fs::read_to_string(node.dir(id).join("events")).unwrap();
     assert!(events.contains(&format!("{}/netmesh-{id}", group.path.display())), "{events}");
     node.engine.release(id.as_str(), false, "", &local()).await.unwrap();
+    node.engine.shutdown().await; // what starts supervisors is in the group too
     group.is_empty_again().await;
 }
 
@@ -358,6 +359,7 @@ async fn a_killed_supervisor_takes_with_it_even_what_changed_its_session_where_t
     for pid in pids {
         assert!(!is_alive(pid), "{pid} lives on");
     }
+    node.engine.shutdown().await; // what starts supervisors is in the group too
     group.is_empty_again().await;
 }
 

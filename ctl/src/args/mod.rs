@@ -1,5 +1,6 @@
 //! Every flag, once.
 
+mod bench;
 pub(crate) mod cert;
 mod config;
 mod door;
@@ -7,6 +8,7 @@ mod node;
 mod receptor;
 pub(crate) mod work;
 
+pub(crate) use bench::BenchArgs;
 pub(crate) use cert::Cert;
 pub(crate) use config::ConfigCommand;
 pub(crate) use node::NodeArgs;
@@ -99,6 +101,8 @@ pub(crate) enum Command {
     Config(ConfigCommand),
     /// Run three nodes and a unit of work in a temporary directory.
     Demo,
+    /// Measure how fast it is on this machine, beside what the machine can do, and beside another program.
+    Bench(BenchArgs),
     /// Show the mesh as the node sees it.
     Status,
     /// Ask a node for a sign of life.

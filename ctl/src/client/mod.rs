@@ -101,7 +101,7 @@ async fn dispatch(
         Command::Reload => reload::run(door, console).await,
         Command::Version => version::run(door, console).await,
         Command::Work(work) => work::run(door, work, console).await,
-        Command::Node(_) | Command::Config(_) | Command::Demo | Command::Cert(_) => {
+        Command::Node(_) | Command::Config(_) | Command::Demo | Command::Bench(_) | Command::Cert(_) => {
             Err(Failure::usage("this is no subcommand of a client"))
         }
     }

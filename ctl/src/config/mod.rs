@@ -10,6 +10,8 @@
 
 mod check;
 mod cmdline_form;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod item;
 mod list_form;
 mod map_form;
@@ -31,8 +33,10 @@ use std::{
 };
 
 use netmesh::{
+    backend::ws::ExtraHeader,
     id::{NodeId, ServiceName},
     logic::{Firewall, Heartbeat, LinkConfig},
+    proxy::ip::Net,
     tls::{ClientSettings, ServerSettings},
 };
 use workunits::{
@@ -99,6 +103,10 @@ pub(crate) struct Config {
     pub(crate) inbound: Vec<Inbound>,
     /// Services that lead to sockets.
     pub(crate) outbound: Vec<Outbound>,
+    /// Services that run a command for each caller.
+    pub(crate) command_services: Vec<CommandService>,
+    /// Networks that this node routes IP packets of.
+    pub(crate) ip_routers: Vec<IpRouter>,
     /// What may be run here, in the order of the file; names are unique.
     pub(crate) work_commands: Vec<WorkCommand>,
     /// How submissions are signed, if they can be.
@@ -150,8 +158,34 @@ pub(crate) struct BadLogLevel(String);
 pub(crate) enum Backend {
     /// Length-framed messages over TCP, as Receptor has it.
     Tcp,
+    /// A message per datagram, as Receptor has it.
+    Udp,
+    /// A message per message of a WebSocket, as Receptor has it.
+    Ws,
     /// One QUIC connection per link.
     Quic,
+}
+
+impl Backend {
+    /// Every backend, by the name that its sections begin with.
+    pub(crate) const ALL: [(&str, Backend); 4] =
+        [("tcp", Backend::Tcp), ("udp", Backend::Udp), ("ws", Backend::Ws), ("quic", Backend::Quic)];
+
+    /// What its sections begin with.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Backend::Tcp => "tcp",
+            Backend::Udp => "udp",
+            Backend::Ws => "ws",
+            Backend::Quic => "quic",
+        }
+    }
+
+    /// True when listeners of both want the same kind of port.
+    pub(crate) fn shares_ports_with(self, other: Backend) -> bool {
+        let on_tcp = |backend| matches!(backend, Backend::Tcp | Backend::Ws);
+        on_tcp(self) == on_tcp(other)
+    }
 }
 
 /// A socket on which neighbours may dial us.
@@ -166,6 +200,8 @@ pub(crate) struct Listener {
     pub(crate) link: LinkConfig,
     /// How both ends prove who they are, if they do.
     pub(crate) tls: Option<ServerSettings>,
+    /// Of WebSocket: the path of the URL; one that ends in `/` stands for all below it.
+    pub(crate) path: String,
 }
 
 /// A neighbour that we dial.
@@ -173,7 +209,7 @@ pub(crate) struct Listener {
 pub(crate) struct Peer {
     /// What carries the link.
     pub(crate) backend: Backend,
-    /// Where to dial: `host:port`, an IPv6 host in brackets.
+    /// Where to dial: `host:port`, an IPv6 host in brackets; of WebSocket a URL.
     pub(crate) address: String,
     /// Dial again after the link is lost.
     pub(crate) redial: bool,
@@ -181,6 +217,8 @@ pub(crate) struct Peer {
     pub(crate) link: LinkConfig,
     /// How both ends prove who they are, if they do.
     pub(crate) tls: Option<ClientSettings>,
+    /// Of WebSocket: one more header of the request.
+    pub(crate) extra_header: Option<ExtraHeader>,
 }
 
 /// A place where this node can be controlled: a service of the mesh, a Unix socket, a TCP port, or several of these.
@@ -230,6 +268,19 @@ pub(crate) enum InboundDoor {
         /// Its mode, at most 0o777.
         permissions: u32,
     },
+    /// A UDP port, `host:port` as for a [`Listener`].
+    Udp(String),
+}
+
+impl InboundDoor {
+    /// The section that asks for it.
+    pub(crate) fn section(&self) -> &'static str {
+        match self {
+            InboundDoor::Tcp { .. } => "tcp-server",
+            InboundDoor::Unix { .. } => "unix-socket-server",
+            InboundDoor::Udp(_) => "udp-server",
+        }
+    }
 }
 
 impl fmt::Display for InboundDoor {
@@ -237,6 +288,7 @@ impl fmt::Display for InboundDoor {
         match self {
             InboundDoor::Tcp { bind, .. } => f.write_str(bind),
             InboundDoor::Unix { path, .. } => path.display().fmt(f),
+            InboundDoor::Udp(bind) => write!(f, "{bind} (UDP)"),
         }
     }
 }
@@ -264,6 +316,43 @@ pub(crate) enum OutboundTarget {
     },
     /// A Unix socket.
     Unix(PathBuf),
+    /// A UDP address, `host:port`, looked up for each sender.
+    Udp(String),
+}
+
+impl OutboundTarget {
+    /// The section that asks for it.
+    pub(crate) fn section(&self) -> &'static str {
+        match self {
+            OutboundTarget::Tcp { .. } => "tcp-client",
+            OutboundTarget::Unix(_) => "unix-socket-client",
+            OutboundTarget::Udp(_) => "udp-client",
+        }
+    }
+}
+
+/// A service of this node that runs a command in a terminal for each caller.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct CommandService {
+    /// The service.
+    pub(crate) service: ServiceName,
+    /// The program, found along PATH, and its arguments; not empty.
+    pub(crate) command: Vec<String>,
+    /// How both ends of the stream prove who they are, if they do.
+    pub(crate) tls: Option<ServerSettings>,
+}
+
+/// A network whose IP packets this node routes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct IpRouter {
+    /// Its name, which is the service's too.
+    pub(crate) network: ServiceName,
+    /// What the TUN interface is called; none leaves it to the kernel.
+    pub(crate) interface: Option<String>,
+    /// The interface's own network, a /30 of IPv4.
+    pub(crate) local: Net,
+    /// The subnets behind this node.
+    pub(crate) routes: Vec<Net>,
 }
 
 /// A type of work that runs a command.
@@ -341,7 +430,7 @@ impl Config {
     ///
     /// # Errors
     /// Every problem at once, sorted by position.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(crate) fn parse(
         text: &str,
         path: &std::path::Path,

@@ -33,6 +33,37 @@ const LISTENER: Schema = Schema {
     ],
 };
 
+/// There is no TLS over datagrams as Receptor sends them.
+const UDP_LISTENER: Schema = Schema {
+    keys: &[
+        "port",
+        "bindaddr",
+        "cost",
+        "nodecost",
+        "allowedpeers",
+        "heartbeat",
+        "heartbeatmissed",
+        "heartbeatheard",
+    ],
+    ..LISTENER
+};
+
+const WS_LISTENER: Schema = Schema {
+    keys: &[
+        "port",
+        "bindaddr",
+        "path",
+        "cost",
+        "nodecost",
+        "allowedpeers",
+        "heartbeat",
+        "heartbeatmissed",
+        "heartbeatheard",
+        "tls",
+    ],
+    ..LISTENER
+};
+
 const PEER: Schema = Schema {
     name: "",
     once: false,
@@ -50,10 +81,30 @@ const PEER: Schema = Schema {
     ],
 };
 
+const UDP_PEER: Schema = Schema {
+    keys: &["address", "redial", "cost", "allowedpeers", "heartbeat", "heartbeatmissed", "heartbeatheard"],
+    ..PEER
+};
+
+const WS_PEER: Schema = Schema {
+    keys: &[
+        "address",
+        "extraheader",
+        "redial",
+        "cost",
+        "allowedpeers",
+        "heartbeat",
+        "heartbeatmissed",
+        "heartbeatheard",
+        "tls",
+    ],
+    ..PEER
+};
+
 const PLAIN: Schema = Schema { name: "", once: true, bare: None, required: &[], keys: &[] };
 
 /// Every section that is read.
-pub(super) static SECTIONS: [Schema; 23] = [
+pub(super) static SECTIONS: [Schema; 31] = [
     Schema {
         name: "node",
         bare: Some("id"),
@@ -117,8 +168,12 @@ pub(super) static SECTIONS: [Schema; 23] = [
         ..PLAIN
     },
     Schema { name: "tcp-listener", ..LISTENER },
+    Schema { name: "udp-listener", ..UDP_LISTENER },
+    Schema { name: "ws-listener", ..WS_LISTENER },
     Schema { name: "quic-listener", ..LISTENER },
     Schema { name: "tcp-peer", ..PEER },
+    Schema { name: "udp-peer", ..UDP_PEER },
+    Schema { name: "ws-peer", ..WS_PEER },
     Schema { name: "quic-peer", ..PEER },
     Schema {
         name: "control-service",
@@ -152,6 +207,34 @@ pub(super) static SECTIONS: [Schema; 23] = [
         once: false,
         required: &["filename", "service"],
         keys: &["service", "filename", "tls"],
+        ..PLAIN
+    },
+    Schema {
+        name: "udp-server",
+        once: false,
+        required: &["port", "remotenode", "remoteservice"],
+        keys: &["port", "bindaddr", "remotenode", "remoteservice"],
+        ..PLAIN
+    },
+    Schema {
+        name: "udp-client",
+        once: false,
+        required: &["address", "service"],
+        keys: &["service", "address"],
+        ..PLAIN
+    },
+    Schema {
+        name: "command-service",
+        once: false,
+        required: &["command", "service"],
+        keys: &["service", "command", "tls"],
+        ..PLAIN
+    },
+    Schema {
+        name: "ip-router",
+        once: false,
+        required: &["localnet", "networkname"],
+        keys: &["networkname", "interface", "localnet", "routes"],
         ..PLAIN
     },
     Schema {
@@ -225,20 +308,7 @@ pub(super) static SECTIONS: [Schema; 23] = [
 ];
 
 /// Sections that Receptor has and this version does not, in the singular.
-pub(super) const LATER: [&str; 12] = [
-    "udp-listener",
-    "udp-peer",
-    "ws-listener",
-    "ws-peer",
-    "udp-server",
-    "udp-client",
-    "ip-router",
-    "iprouter",
-    "command-service",
-    "work-kubernetes",
-    "work-python",
-    "pyroscope-client",
-];
+pub(super) const LATER: [&str; 3] = ["work-kubernetes", "work-python", "pyroscope-client"];
 
 /// Keys that hold a list of texts: on the command line each further value is one more, and none replaces another.
 const LISTS: [&str; 6] =
@@ -262,6 +332,8 @@ pub(super) enum Known {
 
 /// The section that `name` stands for: lower case, in the singular or plural.
 pub(super) fn section(name: &str) -> Known {
+    // Receptor's mapping form says it without the hyphen.
+    let name = if matches!(name, "iprouter" | "iprouters") { "ip-router" } else { name };
     let is = |candidate: &str| name == candidate || name.strip_suffix('s') == Some(candidate);
     if let Some(schema) = SECTIONS.iter().find(|schema| is(schema.name)) {
         return Known::Yes(schema);
@@ -334,6 +406,9 @@ mod tests {
             assert_eq!(section(slip), Known::No(Some(meant)), "{slip}");
         }
         assert_eq!(section("banana"), Known::No(None));
+        for name in ["iprouters", "iprouter", "ip-routers"] {
+            assert_eq!(section(name), section("ip-router"), "{name}");
+        }
         let Known::Yes(work) = section("work-commands") else { panic!() };
         assert_eq!(work.key("allow-runtime-params"), Err(Some("allowruntimeparams")));
         assert_eq!(section(&"x".repeat(1_000_000)), Known::No(None));
@@ -341,7 +416,7 @@ mod tests {
 
     #[test]
     fn what_receptor_has_and_we_do_not_is_known() {
-        for later in ["udp-peers", "ws-peer", "iprouters", "ip-routers", "work-kubernetes"] {
+        for later in ["work-pythons", "pyroscope-client", "work-kubernetes"] {
             assert_eq!(section(later), Known::Later, "{later}");
         }
     }

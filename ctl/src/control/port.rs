@@ -6,7 +6,7 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
-use netmesh::tls::ServerSettings;
+use netmesh::{backend::bind::listen_on, tls::ServerSettings};
 use nix::sys::socket::{setsockopt, sockopt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -22,20 +22,12 @@ pub(crate) struct ControlPort {
 }
 
 impl ControlPort {
-    /// Listens on `address`, `host:port`, for callers who are asked for what `profile` says. The host `0.0.0.0` means all addresses of both families, as in Receptor, where
-    /// this machine has both.
+    /// Listens on `address`, `host:port` as [`listen_on`] reads it, for callers who are asked for what `profile` says.
     ///
     /// # Errors
     /// The system's word; the address is in the configuration.
     pub(crate) async fn bind(address: &str, profile: Option<&ServerSettings>) -> io::Result<ControlPort> {
-        let both = match address.strip_prefix("0.0.0.0:") {
-            Some(port) => TcpListener::bind(format!("[::]:{port}")).await,
-            None => Err(io::ErrorKind::AddrNotAvailable.into()),
-        };
-        let listener = match both {
-            Err(error) if error.kind() != io::ErrorKind::AddrInUse => TcpListener::bind(address).await?,
-            done => done?,
-        };
+        let listener = listen_on(address, TcpListener::bind).await?;
         let profile = profile.map(|settings| settings.name.clone());
         Ok(ControlPort { address: listener.local_addr()?, listener, profile })
     }

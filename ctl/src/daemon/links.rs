@@ -5,8 +5,11 @@ use std::{collections::BTreeSet, io, time::Duration};
 use netmesh::{
     backend::{
         Dialer, Listener,
+        bind::listen_on,
         quic::{QuicDial, QuicListen},
         tcp::{TcpDial, TcpListen},
+        udp::{UdpDial, UdpListen},
+        ws::{Proxies, WsDial, WsListen, WsUrl},
     },
     node::{BackendId, Node},
 };
@@ -175,15 +178,9 @@ impl Links {
     }
 }
 
-/// Binds a listener. `0.0.0.0` means all addresses of both families, as in Receptor, where the host has both.
+/// Binds a listener.
 async fn bind(on: &ListenOn, profiles: &Profiles) -> io::Result<Box<dyn Listener>> {
-    if let Some(port) = on.bind.strip_prefix("0.0.0.0:") {
-        match bind_to(on, &format!("[::]:{port}"), profiles).await {
-            Err(error) if error.kind() != io::ErrorKind::AddrInUse => {} // no IPv6 on this host
-            done => return done,
-        }
-    }
-    bind_to(on, &on.bind, profiles).await
+    listen_on(&on.bind, |address| async move { bind_to(on, &address, profiles).await }).await
 }
 
 async fn bind_to(on: &ListenOn, address: &str, profiles: &Profiles) -> io::Result<Box<dyn Listener>> {
@@ -192,9 +189,14 @@ async fn bind_to(on: &ListenOn, address: &str, profiles: &Profiles) -> io::Resul
         // A listener that should be protected must never be open to all.
         Some(settings) => Some(profiles.server(&settings.name).ok_or_else(|| unknown(&settings.name))?),
     };
+    let path = &on.path;
     Ok(match (on.backend, profile) {
         (Backend::Tcp, None) => Box::new(TcpListen::bind(address).await?),
         (Backend::Tcp, Some(profile)) => Box::new(TcpListen::bind_tls(address, profile).await?),
+        (Backend::Udp, None) => Box::new(UdpListen::bind(address).await?),
+        (Backend::Udp, Some(_)) => return Err(no_tls()),
+        (Backend::Ws, None) => Box::new(WsListen::bind(address, path).await?),
+        (Backend::Ws, Some(profile)) => Box::new(WsListen::bind_tls(address, path, profile).await?),
         (Backend::Quic, None) => Box::new(QuicListen::bind(address).await?),
         (Backend::Quic, Some(profile)) => Box::new(QuicListen::bind_tls(address, profile).await?),
     })
@@ -208,9 +210,28 @@ fn dialer(peer: &Peer, profiles: &Profiles) -> io::Result<Box<dyn Dialer>> {
     Ok(match (peer.backend, profile) {
         (Backend::Tcp, None) => Box::new(TcpDial::new(&peer.address)),
         (Backend::Tcp, Some(profile)) => Box::new(TcpDial::with_tls(&peer.address, profile)),
+        (Backend::Udp, None) => Box::new(UdpDial::new(&peer.address)),
+        (Backend::Udp, Some(_)) => return Err(no_tls()),
+        (Backend::Ws, profile) => {
+            let url: WsUrl = peer.address.parse().map_err(io::Error::other)?;
+            let dial = match profile {
+                None => WsDial::new(url),
+                Some(profile) => WsDial::with_tls(url, profile),
+            };
+            let dial = dial.through(Proxies::from_environment());
+            Box::new(match peer.extra_header.clone() {
+                None => dial,
+                Some(extra) => dial.extra_header(extra),
+            })
+        }
         (Backend::Quic, None) => Box::new(QuicDial::new(&peer.address)?),
         (Backend::Quic, Some(profile)) => Box::new(QuicDial::with_tls(&peer.address, profile)),
     })
+}
+
+/// The check of the configuration lets no such thing through; what should be protected must not be open even so.
+fn no_tls() -> io::Error {
+    io::Error::new(io::ErrorKind::Unsupported, "there is no TLS over UDP")
 }
 
 fn unknown(profile: &str) -> io::Error {
@@ -224,12 +245,9 @@ async fn try_host(on: &ListenOn, profiles: &Profiles) -> io::Result<()> {
 }
 
 fn cannot_listen(on: &ListenOn, error: &io::Error) -> String {
-    format!("cannot listen on {} for {}: {error}: free it, or set another address", on.bind, name(on.backend))
-}
-
-fn name(backend: Backend) -> &'static str {
-    match backend {
-        Backend::Tcp => "tcp",
-        Backend::Quic => "quic",
-    }
+    format!(
+        "cannot listen on {} for {}: {error}: free it, or set another address",
+        on.bind,
+        on.backend.name()
+    )
 }

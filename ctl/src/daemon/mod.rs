@@ -8,12 +8,16 @@
 //! ```
 //! Units that run go on without it.
 
+mod commands;
 mod links;
 mod mesh;
+mod netlink;
 mod notify;
 mod proxies;
 mod reload;
+mod terminal;
 mod tls;
+mod tun;
 mod turned_away;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
@@ -117,8 +121,10 @@ pub(crate) async fn run(config: Config, options: RunOptions) -> Result<(), Daemo
         Node::start(NodeConfig { id: config.node.clone(), epoch: life.epoch, idle_limit: config.idle_limit });
     // Before there is a link, so that nothing slips through.
     node.set_firewall(config.firewall.clone()).await;
+    // Every unit that runs and every connection is an open file.
+    let open_files = workunits::runner::open_files::raise();
     let engine = match Engine::open(
-        engine_config(&config, &options, state_dir, &life.incarnation),
+        EngineConfig { open_files, ..engine_config(&config, &options, state_dir, &life.incarnation) },
         Arc::new(NodeMesh::new(node.clone(), tls.clone())),
     )
     .await
@@ -140,7 +146,8 @@ pub(crate) async fn run(config: Config, options: RunOptions) -> Result<(), Daemo
         tls: tls.clone(),
     };
     node.set_work_commands(engine.work_commands());
-    let Served { server, links, switches, proxies } = match open(&config, &options, context).await {
+    let Served { server, links, switches, proxies } = match open(&config, &options, context, open_files).await
+    {
         Ok(open) => open,
         Err(problems) => {
             stop(None, &node, &engine).await;
@@ -304,8 +311,7 @@ fn engine_config(
         verification,
         limits,
         incarnation: incarnation.to_owned(),
-        // Every unit that runs and every connection is an open file.
-        open_files: workunits::runner::open_files::raise(),
+        open_files: None,
     }
 }
 
@@ -348,7 +354,12 @@ struct Served {
 }
 
 /// Opens every listener, and starts serving only when all are open; else says of each why not.
-async fn open(config: &Config, options: &RunOptions, context: Context) -> Result<Served, Vec<String>> {
+async fn open(
+    config: &Config,
+    options: &RunOptions,
+    context: Context,
+    open_files: Option<u64>,
+) -> Result<Served, Vec<String>> {
     let node = context.node.clone();
     let profiles = context.tls.get();
     let mut problems = Vec::new();
@@ -391,7 +402,7 @@ async fn open(config: &Config, options: &RunOptions, context: Context) -> Result
             }
         }
     }
-    let mut proxies = Proxies::open(config, &context.tls, &node, &mut problems).await;
+    let mut proxies = Proxies::open(config, &context.tls, &node, open_files, &mut problems).await;
     switches.append(&mut proxies.switches);
     let Some(opened) = opened.filter(|_| problems.is_empty()) else { return Err(problems) };
     if sockets.is_empty() && options.default_socket {

@@ -7,7 +7,10 @@
 use netmesh::tls::ServerSettings;
 
 use crate::{
-    config::{Config, ControlService, Inbound, InboundDoor, Listener, Outbound, OutboundTarget, Peer},
+    config::{
+        CommandService, Config, ControlService, Inbound, InboundDoor, Listener, Outbound, OutboundTarget,
+        Peer,
+    },
     control::ReloadFailed,
 };
 
@@ -36,7 +39,7 @@ impl Way {
         };
         let ((host, port), (other_host, other_port)) = (host_and_port(&one.bind), host_and_port(&two.bind));
         let all = |host: &str| matches!(host, "0.0.0.0" | "[::]");
-        one.backend == two.backend
+        one.backend.shares_ports_with(two.backend)
             && port == other_port
             && port != "0"
             && (host == other_host || all(&host) || all(&other_host))
@@ -76,12 +79,19 @@ pub(super) fn check(old: &Config, new: &Config) -> Result<(), ReloadFailed> {
     }
     // A TLS profile may say something else by the same name.
     let controls = |c: &Config| c.control_services.iter().map(by_names).collect::<Vec<_>>();
+    let doors = |section| list(&doors(old, section), &doors(new, section));
+    let services = |section| list(&services(old, section), &services(new, section));
+    let commands = |c: &Config| c.command_services.iter().map(command_by_names).collect::<Vec<_>>();
     let fixed = [
         ("control-service", list(&controls(old), &controls(new))),
-        ("tcp-server", list(&doors(old, true), &doors(new, true))),
-        ("unix-socket-server", list(&doors(old, false), &doors(new, false))),
-        ("tcp-client", list(&services(old, true), &services(new, true))),
-        ("unix-socket-client", list(&services(old, false), &services(new, false))),
+        ("tcp-server", doors("tcp-server")),
+        ("udp-server", doors("udp-server")),
+        ("unix-socket-server", doors("unix-socket-server")),
+        ("tcp-client", services("tcp-client")),
+        ("udp-client", services("udp-client")),
+        ("unix-socket-client", services("unix-socket-client")),
+        ("command-service", list(&commands(old), &commands(new))),
+        ("ip-router", list(&old.ip_routers, &new.ip_routers)),
     ];
     if let Some((section, _)) = fixed.iter().find(|(_, difference)| difference.added) {
         return Err(ReloadFailed::Changed((*section).to_owned()));
@@ -102,27 +112,34 @@ fn name_of(profile: Option<ServerSettings>) -> Option<String> {
     profile.map(|profile| profile.name)
 }
 
-/// The proxies with a TCP port, or those with a Unix socket; their TLS profile by name.
-fn doors(config: &Config, tcp: bool) -> Vec<impl PartialEq + use<>> {
-    let of_kind = config.inbound.iter().filter(|proxy| matches!(proxy.door, InboundDoor::Tcp { .. }) == tcp);
+/// A command service, with its TLS profile by name.
+fn command_by_names(service: &CommandService) -> impl PartialEq + use<> {
+    let CommandService { service, command, tls } = service.clone();
+    (service, command, name_of(tls))
+}
+
+/// The proxies of one section that lead into the mesh; their TLS profiles by name.
+fn doors(config: &Config, section: &str) -> Vec<impl PartialEq + use<>> {
+    let of_kind = config.inbound.iter().filter(|proxy| proxy.door.section() == section);
     let by_name = |Inbound { door, node, service, tls }: Inbound| {
         let door = match door {
             InboundDoor::Tcp { bind, tls } => (bind, name_of(tls), 0),
             InboundDoor::Unix { path, permissions } => (path.display().to_string(), None, permissions),
+            InboundDoor::Udp(bind) => (bind, None, 0),
         };
         (door, node, service, tls.map(|tls| tls.name))
     };
     of_kind.cloned().map(by_name).collect()
 }
 
-/// The proxies that lead to TCP addresses, or those that lead to Unix sockets; their TLS profile by name.
-fn services(config: &Config, tcp: bool) -> Vec<impl PartialEq + use<>> {
-    let of_kind =
-        config.outbound.iter().filter(|proxy| matches!(proxy.to, OutboundTarget::Tcp { .. }) == tcp);
+/// The proxies of one section that lead out of the mesh; their TLS profiles by name.
+fn services(config: &Config, section: &str) -> Vec<impl PartialEq + use<>> {
+    let of_kind = config.outbound.iter().filter(|proxy| proxy.to.section() == section);
     let by_name = |Outbound { service, to, tls }: Outbound| {
         let to = match to {
             OutboundTarget::Tcp { address, tls } => (address, tls.map(|tls| tls.name)),
             OutboundTarget::Unix(path) => (path.display().to_string(), None),
+            OutboundTarget::Udp(address) => (address, None),
         };
         (service, to, name_of(tls))
     };
@@ -230,6 +247,18 @@ mod tests {
             (
                 format!("{BASE}- control-service: {{service: more}}\n"),
                 Err(ReloadFailed::Changed("control-service".into())),
+            ),
+            (
+                format!("{BASE}- udp-client: {{service: dns, address: 'a:53'}}\n"),
+                Err(ReloadFailed::Changed("udp-client".into())),
+            ),
+            (
+                format!("{BASE}- command-service: {{service: sh, command: sh}}\n"),
+                Err(ReloadFailed::Changed("command-service".into())),
+            ),
+            (
+                format!("{BASE}- ip-router: {{networkname: net, localnet: 10.0.0.0/30}}\n"),
+                Err(ReloadFailed::Changed("ip-router".into())),
             ),
             (BASE.replace("unused.sock", "other.sock"), Err(ReloadFailed::Changed("control-service".into()))),
         ] {

@@ -13,8 +13,10 @@ use super::{PATIENCE, World, lines};
 
 /// A running Go node named `go`.
 pub(crate) struct GoNode {
+    name: String,
     child: Child,
     socket: PathBuf,
+    file: PathBuf,
 }
 
 impl GoNode {
@@ -29,20 +31,48 @@ impl GoNode {
 
     /// Starts one with the sections in `yaml`, and waits until its control socket answers.
     pub(crate) fn start(binary: &str, world: &World, yaml: &str) -> GoNode {
-        let socket = world.path().join("go.sock");
-        let file = world.path().join("go.yml");
+        GoNode::start_named(binary, &[], world, "go", yaml)
+    }
+
+    /// The same under another name, and under a program that runs another, such as `ip netns exec NAME`.
+    pub(crate) fn start_named(
+        binary: &str,
+        prefix: &[&str],
+        world: &World,
+        name: &str,
+        yaml: &str,
+    ) -> GoNode {
+        let socket = world.socket(name);
+        let file = world.path().join(format!("{name}.yml"));
         let head = format!(
-            "---\n- node: {{id: go, datadir: {}}}\n- control-service: {{service: control, filename: {}}}\n",
+            "---\n- node: {{id: {name}, datadir: {}}}\n- control-service: {{service: control, filename: {}}}\n",
             world.path().join("data").display(),
             socket.display()
         );
         fs::write(&file, head + yaml).expect("the configuration is written");
-        Self::start_file(binary, &socket, &file)
+        Self::start_words(prefix.iter().copied().chain([binary]), name, &socket, &file)
+    }
+
+    /// Starts it again, on the same files.
+    pub(crate) fn restart(self, binary: &str) -> GoNode {
+        let (name, socket, file) = (self.name.clone(), self.socket.clone(), self.file.clone());
+        drop(self);
+        Self::start_words([binary].into_iter(), &name, &socket, &file)
     }
 
     /// Starts one with a file that is there already and names `socket` as its control socket.
     pub(crate) fn start_file(binary: &str, socket: &Path, file: &Path) -> GoNode {
-        let mut child = Command::new(binary)
+        Self::start_words([binary].into_iter(), "go", socket, file)
+    }
+
+    fn start_words<'a>(
+        mut words: impl Iterator<Item = &'a str>,
+        name: &str,
+        socket: &Path,
+        file: &Path,
+    ) -> GoNode {
+        let mut child = Command::new(words.next().expect("a program"))
+            .args(words)
             .arg("-c")
             .arg(file)
             .stdin(Stdio::null())
@@ -51,7 +81,7 @@ impl GoNode {
             .spawn()
             .expect("the Go node starts");
         let log = lines(child.stdout.take().expect("piped"));
-        let node = GoNode { child, socket: socket.to_owned() };
+        let node = GoNode { name: name.to_owned(), child, socket: socket.to_owned(), file: file.to_owned() };
         let end = Instant::now() + PATIENCE;
         while let Ok(line) = log.recv_timeout(end.saturating_duration_since(Instant::now())) {
             if line.contains("Initialization complete") {
@@ -67,7 +97,7 @@ impl GoNode {
         let stream = UnixStream::connect(&self.socket).expect("the Go node's socket accepts");
         stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
         let mut talk = BufReader::new(stream);
-        assert_eq!(read_line(&mut talk), "Receptor Control, node go");
+        assert_eq!(read_line(&mut talk), format!("Receptor Control, node {}", self.name));
         talk
     }
 
@@ -111,9 +141,23 @@ impl GoNode {
 
     /// Waits until the Go node has a route to ours. It says nothing about that by itself, so it is asked.
     pub(crate) fn wait_reach(&self) {
+        self.wait_ping("ours");
+    }
+
+    /// The same with a node of another name.
+    pub(crate) fn wait_ping(&self, node: &str) {
         let end = Instant::now() + PATIENCE;
-        while !self.ask("ping ours").contains("\"Success\":true") {
-            assert!(Instant::now() < end, "the Go node never reached ours");
+        while !self.ask(&format!("ping {node}")).contains("\"Success\":true") {
+            assert!(Instant::now() < end, "the Go node never reached {node}");
+        }
+    }
+
+    /// Waits until its status holds `words`, or does not any more.
+    pub(crate) fn wait_known(&self, words: &str, known: bool) {
+        let end = Instant::now() + PATIENCE;
+        while self.ask("status").contains(words) != known {
+            assert!(Instant::now() < end, "{words} known to the Go node: never {known}");
+            std::thread::sleep(std::time::Duration::from_millis(20)); // it says nothing by itself
         }
     }
 }

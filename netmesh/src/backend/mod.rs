@@ -21,12 +21,17 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::{logic::Identity, tls::PeerCertificate};
 
+pub mod bind;
+mod framed;
+mod handshakes;
 pub mod memory;
 pub mod quic;
 mod redial;
 pub mod tcp;
 mod tls;
-mod udp;
+pub mod udp;
+mod watched;
+pub mod ws;
 
 pub(crate) use redial::{Ended, Redial};
 
@@ -74,7 +79,7 @@ pub struct Transport {
 /// What is known about a session with a neighbour.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TransportInfo {
-    /// The kind of backend: `tcp`, `quic`, `memory`.
+    /// The kind of backend: `tcp`, `quic`, `udp`, `ws`, `memory`.
     pub kind: &'static str,
     /// The other end's address, as the backend prints it.
     pub remote: String,

@@ -1,28 +1,27 @@
 //! Links over TCP: frames on a plain connection or under TLS, as Receptor's `tcp-listener` and `tcp-peer` have them.
 
-use std::{collections::VecDeque, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
+#[cfg(any(target_os = "linux", target_os = "android"))]
+use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
-    task::{AbortHandle, JoinSet},
     time::timeout,
 };
 
 use super::{
-    BoxFuture, Channel, Dialer, Listener, Transport, TransportInfo, counted_as,
+    BoxFuture, Channel, Dialer, Listener, Transport, TransportInfo,
+    handshakes::{HANDSHAKE_LIMIT, Handshakes},
     tls::{Explained, Proof},
 };
 use crate::tls::{self, ClientProfile, Refused, ServerProfile, connector};
 
 /// A connect that takes longer is given up, with its TLS handshake; the redial comes round again.
-const CONNECT_LIMIT: Duration = Duration::from_secs(15);
-/// A caller's TLS handshake that takes longer is given up.
-const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
-/// TLS handshakes that may be under way at one listener. The one that has waited longest makes room for the next.
-const HANDSHAKES_MAX: usize = 256;
-/// Those of one address; its own oldest makes room.
-const HOST_HANDSHAKES_MAX: usize = 64;
+pub(super) const CONNECT_LIMIT: Duration = Duration::from_secs(15);
+/// What the system may hold of a link that has not left yet; what waits beyond is in the link's outbox.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const UNSENT_BYTES: u32 = 128 * 1024;
 
 /// Calls a neighbour over TCP.
 #[derive(Clone, Debug)]
@@ -79,9 +78,7 @@ pub struct TcpListen {
     listener: TcpListener,
     local: SocketAddr,
     profile: Option<Arc<ServerProfile>>,
-    handshakes: JoinSet<io::Result<Transport>>,
-    /// The same in the order in which they began, some of which have ended.
-    oldest: VecDeque<(String, AbortHandle)>,
+    handshakes: Handshakes,
 }
 
 impl TcpListen {
@@ -98,33 +95,21 @@ impl TcpListen {
     async fn listen(address: &str, profile: Option<Arc<ServerProfile>>) -> io::Result<TcpListen> {
         let listener = TcpListener::bind(address).await?;
         let local = listener.local_addr()?;
-        Ok(TcpListen { listener, local, profile, handshakes: JoinSet::new(), oldest: VecDeque::new() })
+        Ok(TcpListen { listener, local, profile, handshakes: Handshakes::default() })
     }
 
     /// Begins the handshake of a caller.
     fn greet(&mut self, stream: TcpStream, remote: SocketAddr, profile: Arc<ServerProfile>) {
-        self.oldest.retain(|(_, handshake)| !handshake.is_finished());
-        let host = counted_as(&remote.to_string());
-        let of_host = |(other, _): &(String, AbortHandle)| *other == host;
-        // One address that calls and calls must not cost others their place.
-        let crowded = self.oldest.iter().filter(|one| of_host(one)).count() >= HOST_HANDSHAKES_MAX;
-        let at = if crowded { self.oldest.iter().position(of_host) } else { Some(0) };
-        if (crowded || self.oldest.len() >= HANDSHAKES_MAX)
-            && let Some((_, oldest)) = at.and_then(|at| self.oldest.remove(at))
-        {
-            oldest.abort();
-        }
-        let at = self.describe();
-        let answered = answer(stream, remote.to_string(), profile);
-        let limited = async move {
+        let (at, remote) = (self.describe(), remote.to_string());
+        let answered = answer(stream, remote.clone(), profile);
+        self.handshakes.begin(&remote.clone(), async move {
             let (reason, certificate) = match timeout(HANDSHAKE_LIMIT, answered).await {
                 Ok(Ok(transport)) => return Ok(transport),
                 Ok(Err(refused)) => (refused.reason, refused.certificate),
                 Err(_) => ("it did not finish its TLS handshake".to_owned(), None),
             };
-            Err(Refused { at, from: remote.to_string(), node: None, certificate, reason }.into_error())
-        };
-        self.oldest.push_back((host, self.handshakes.spawn(limited)));
+            Err(Refused { at, from: remote, node: None, certificate, reason }.into_error())
+        });
     }
 }
 
@@ -133,14 +118,10 @@ impl Listener for TcpListen {
         Box::pin(async {
             loop {
                 tokio::select! {
-                    Some(done) = self.handshakes.join_next() => match done {
-                        Ok(answered) => return answered,
-                        Err(aborted) => tracing::debug!(%aborted, "a TLS handshake made room for others"),
-                    },
+                    Some(answered) = self.handshakes.next() => return answered,
                     accepted = self.listener.accept() => {
                         let (stream, remote) = accepted?;
-                        // Frames leave in batches that we make ourselves; waiting for more would only add delay.
-                        stream.set_nodelay(true)?;
+                        tune(&stream)?;
                         let Some(profile) = self.profile.clone() else {
                             let (reader, writer) = stream.into_split();
                             return Ok(transport(reader, writer, remote.to_string(), false, Proof::none()));
@@ -161,10 +142,22 @@ impl Listener for TcpListen {
     }
 }
 
-async fn connected(address: &str) -> io::Result<TcpStream> {
+/// A connection to `address`, `host:port`.
+pub(super) async fn connected(address: &str) -> io::Result<TcpStream> {
     let stream = TcpStream::connect(address).await?;
-    stream.set_nodelay(true)?;
+    tune(&stream)?;
     Ok(stream)
+}
+
+/// Keeps queues out of the system, where nothing can overtake: what has come last would wait behind megabytes.
+pub(super) fn tune(stream: &TcpStream) -> io::Result<()> {
+    // Frames leave in batches that we make ourselves; waiting for more would only add delay.
+    stream.set_nodelay(true)?;
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    if let Err(error) = SockRef::from(stream).set_tcp_notsent_lowat(UNSENT_BYTES) {
+        tracing::debug!(%error, "this system keeps long queues of what is to be sent");
+    }
+    Ok(())
 }
 
 async fn answer(

@@ -1,4 +1,4 @@
-//! What TCP and QUIC links have in common where a TLS profile protects them.
+//! What TCP, WebSocket and QUIC links have in common where a TLS profile protects them.
 
 use std::{
     error::Error,

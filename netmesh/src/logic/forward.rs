@@ -58,14 +58,14 @@ pub enum LocalService {
 
 impl Tables {
     /// The tables of a node that knows itself alone.
-    pub(super) fn new(node: NodeId, firewall: Arc<Firewall>) -> Tables {
+    pub fn new(node: NodeId, firewall: Arc<Firewall>) -> Tables {
         let own = node.hash();
         let nodes = HashMap::from([(own, Known { name: node.clone(), next: None })]);
         Tables { node, own, nodes, firewall }
     }
 
     /// Adds a node and the link toward it, if any. Of two names with one hash the first stays.
-    pub(super) fn insert(&mut self, name: &NodeId, next: Option<LinkId>) {
+    pub fn insert(&mut self, name: &NodeId, next: Option<LinkId>) {
         self.nodes.entry(name.hash()).or_insert_with(|| Known { name: name.clone(), next });
     }
 

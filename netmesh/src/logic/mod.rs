@@ -49,7 +49,7 @@ pub use identity::Identity;
 pub use offences::Offence;
 pub use probe::{ProbeId, ProbeResult};
 pub use router::Router;
-pub use routes::{Route, RoutingTable, routes};
+pub use routes::{Route, RoutingTable, path_costs, routes};
 
 /// How many links a datagram may cross when nobody says otherwise.
 pub const HOPS_MAX: u8 = 30;

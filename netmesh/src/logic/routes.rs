@@ -29,11 +29,28 @@ pub struct Route {
 ///
 /// Source: Dijkstra 1959.
 pub fn routes(home: &NodeId, mesh: &BTreeMap<NodeId, BTreeMap<NodeId, f64>>) -> RoutingTable {
+    let (names, found) = shortest(home, mesh);
+    let found = found.iter().enumerate();
+    found.filter_map(|(to, way)| Some((names[to].clone(), names[way.as_ref()?.next_hop].clone()))).collect()
+}
+
+/// What the cheapest way from `home` to every node in reach costs; by the rules of [`routes`].
+pub fn path_costs(home: &NodeId, mesh: &BTreeMap<NodeId, BTreeMap<NodeId, f64>>) -> BTreeMap<NodeId, f64> {
+    let (names, found) = shortest(home, mesh);
+    let found = found.iter().enumerate();
+    found.filter_map(|(to, way)| Some((names[to].clone(), way.as_ref()?.cost))).collect()
+}
+
+/// The names of all nodes, and the cheapest way to each of them that is in reach and not `home`.
+fn shortest<'a>(
+    home: &NodeId,
+    mesh: &'a BTreeMap<NodeId, BTreeMap<NodeId, f64>>,
+) -> (Vec<&'a NodeId>, Vec<Option<Way>>) {
     // Nodes are numbered in the order of their names, so that comparing numbers compares names.
     let names: Vec<&NodeId> = mesh.keys().collect();
     let number = |name: &NodeId| names.binary_search(&name).ok();
     let Some(home) = number(home) else {
-        return RoutingTable::new();
+        return (names, Vec::new());
     };
     let links: Vec<Vec<(usize, f64)>> = mesh
         .values()
@@ -42,23 +59,24 @@ pub fn routes(home: &NodeId, mesh: &BTreeMap<NodeId, BTreeMap<NodeId, f64>>) -> 
             usable.filter_map(|(peer, cost)| Some((number(peer)?, *cost))).collect()
         })
         .collect();
-    let mut next_hop: Vec<Option<usize>> = vec![None; names.len()];
+    let mut found: Vec<Option<Way>> = names.iter().map(|_| None).collect();
     let mut queue = BinaryHeap::from([Reverse(Way { cost: 0.0, next_hop: home, to: home })]);
     while let Some(Reverse(way)) = queue.pop() {
         // The first way out of the queue is the cheapest, and of those the one with the smaller next hop.
-        if next_hop[way.to].is_some() {
+        let to = way.to;
+        if found[to].is_some() {
             continue;
         }
-        next_hop[way.to] = Some(way.next_hop);
-        for &(peer, cost) in &links[way.to] {
-            if next_hop[peer].is_none() {
-                let via = if way.to == home { peer } else { way.next_hop };
+        for &(peer, cost) in &links[to] {
+            if found[peer].is_none() {
+                let via = if to == home { peer } else { way.next_hop };
                 queue.push(Reverse(Way { cost: way.cost + cost, next_hop: via, to: peer }));
             }
         }
+        found[to] = Some(way);
     }
-    let found = next_hop.iter().enumerate().filter(|(to, _)| *to != home);
-    found.filter_map(|(to, via)| Some((names[to].clone(), names[(*via)?].clone()))).collect()
+    found[home] = None;
+    (names, found)
 }
 
 /// A way that has been found: what it costs, where it starts, where it ends.
@@ -104,7 +122,9 @@ mod tests {
 
     #[test]
     fn the_cheaper_way_wins_even_if_longer() {
-        let table = routes(&id("a"), &mesh(&[("a", "c", 5.0), ("a", "b", 1.0), ("b", "c", 1.5)]));
+        let mesh = mesh(&[("a", "c", 5.0), ("a", "b", 1.0), ("b", "c", 1.5)]);
+        assert_eq!(path_costs(&id("a"), &mesh), [(id("b"), 1.0), (id("c"), 2.5)].into());
+        let table = routes(&id("a"), &mesh);
         assert_eq!(table[&id("c")], id("b"));
         assert_eq!(table.len(), 2);
     }

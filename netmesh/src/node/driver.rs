@@ -192,6 +192,7 @@ impl Driver {
                     Class::Control => link.outbox.push_control(&message),
                     Class::Data => link.outbox.push_relayed(&message, &[]),
                 };
+                link.outbox.wake();
                 if !sent {
                     tracing::debug!(link = link.id.0, ?class, "no room for a message");
                 }

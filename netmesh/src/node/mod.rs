@@ -278,6 +278,11 @@ impl Node {
         crate::stream::dial(self, to, tls).await
     }
 
+    /// How many connections to other nodes are kept that may carry more streams.
+    pub fn connections_kept(&self) -> usize {
+        self.inner.kit.pool().len()
+    }
+
     /// Accepts streams to `service`, and tells the mesh so when `advert` is given.
     pub async fn serve(
         &self,

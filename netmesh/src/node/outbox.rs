@@ -69,16 +69,20 @@ impl Outbox {
         fits
     }
 
-    /// Appends a message that is passed on for others, `head` and `rest` together. False when it was dropped.
+    /// Appends a message that is passed on for others, `head` and `rest` together; it leaves after [`Outbox::wake`]. False
+    /// when it was dropped.
     pub(crate) fn push_relayed(&self, head: &[u8], rest: &[u8]) -> bool {
         let mut state = self.lock();
-        let fits = !state.closed
+        !state.closed
             && state.data.len() < RELAY_BYTES
-            && frame::append(&mut state.data, &[head, rest]).is_ok();
-        if fits {
-            self.wake_data_writer(state);
-        }
-        fits
+            && frame::append(&mut state.data, &[head, rest]).is_ok()
+    }
+
+    /// Has what waits written: once for many messages, since each time may wake another thread.
+    pub(crate) fn wake(&self) {
+        // Which of the two is waiting depends on the link; the permit that nobody takes is harmless.
+        self.data_ready.notify_one();
+        self.control_ready.notify_one();
     }
 
     /// Appends messages of this node, each made of `header` and one of `payloads`. False, with `waker` parked until there is
@@ -103,7 +107,8 @@ impl Outbox {
         for payload in payloads {
             let _ = frame::append(&mut state.data, &[header, payload]);
         }
-        self.wake_data_writer(state);
+        drop(state);
+        self.wake();
         true
     }
 
@@ -155,13 +160,6 @@ impl Outbox {
             return true;
         }
         false
-    }
-
-    fn wake_data_writer(&self, state: MutexGuard<'_, State>) {
-        drop(state);
-        // Which of the two is waiting depends on the link; the permit that nobody takes is harmless.
-        self.data_ready.notify_one();
-        self.control_ready.notify_one();
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -71,6 +71,15 @@ pub(crate) struct Link {
     heard_ms: AtomicU64,
 }
 
+/// What became of a message that a link has read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Handled {
+    /// It is on its way, or was dropped like any datagram may be.
+    Yes,
+    /// It must be thought about: the driver is to have it.
+    No,
+}
+
 /// What became of a datagram of this node.
 pub(crate) enum Sent {
     /// It is on its way, or was dropped like any datagram may be.
@@ -107,50 +116,46 @@ impl Plane {
         }
     }
 
-    /// One whole message that a link has read. An error means that the driver is gone.
-    pub(crate) async fn handle_message(
-        &self,
-        view: &View,
-        link: &Link,
-        message: Bytes,
-    ) -> Result<(), mpsc::error::SendError<Event>> {
+    /// One whole message that a link has read.
+    pub(crate) fn handle_message(&self, view: &mut View, link: &Link, message: &[u8]) -> Handled {
         let header = match message.first() {
-            Some(0) if link.established.get().is_some() => Header::decode(&message).ok(),
+            Some(0) if link.established.get().is_some() => Header::decode(message).ok(),
             _ => None,
         };
-        if header.is_some_and(|header| header.from == self.hash && header.to == self.hash) {
-            // Nobody but us may say that it comes from us: the router counts it, as long as there is time for that.
+        let Some(header) = header else { return Handled::No };
+        // Such a message costs an answer or a count, which is owed only as long as there is time for it.
+        let told = |message| {
+            let message = Bytes::copy_from_slice(message);
             let _ = self.events.try_send(Event::Message { link: link.id, message });
-            return Ok(());
+            Handled::Yes
+        };
+        if header.from == self.hash && header.to == self.hash {
+            // Nobody but us may say that it comes from us.
+            return told(message);
         }
-        let verdict = header.map(|header| (header, forward(&view.tables, &header)));
-        match verdict {
-            Some((header, Verdict::Forward(next))) => {
+        match forward(&view.tables, &header) {
+            Verdict::Forward(next) => {
                 if let Some(next) = view.links.get(&next) {
                     // No room means that the datagram is lost; whoever needs it sends it again.
                     next.outbox.push_relayed(&[message[0], header.hops - 1], &message[2..]);
+                    if !view.fed.iter().any(|fed| Arc::ptr_eq(fed, next)) {
+                        view.fed.push(next.clone());
+                    }
                 }
             }
-            Some((header, Verdict::Deliver)) => {
+            Verdict::Deliver => {
                 let from = view.tables.name(header.from);
                 if !from.is_some_and(|from| self.deliver(&header, from, &message[HEADER_LEN..])) {
                     // An answer to a probe, or the sender must hear that nobody listens: both are for the router.
-                    self.events.send(Event::Message { link: link.id, message }).await?;
+                    return Handled::No;
                 }
             }
-            Some((_, Verdict::NoRoute | Verdict::UnknownNode)) => {}
-            Some((header, verdict @ (Verdict::Rejected | Verdict::Dropped))) => {
-                self.block(&view.tables, &header, verdict);
-            }
-            // An expired datagram costs an answer, which is owed only as long as there is time for it.
-            Some((_, Verdict::Expired)) => {
-                let _ = self.events.try_send(Event::Message { link: link.id, message });
-            }
-            Some((_, Verdict::Local(_))) | None => {
-                self.events.send(Event::Message { link: link.id, message }).await?;
-            }
+            Verdict::NoRoute | Verdict::UnknownNode => {}
+            verdict @ (Verdict::Rejected | Verdict::Dropped) => self.block(&view.tables, &header, verdict),
+            Verdict::Expired => return told(message),
+            Verdict::Local(_) => return Handled::No,
         }
-        Ok(())
+        Handled::Yes
     }
 
     /// Hands a payload to a service here. False when nobody listens.
@@ -240,9 +245,9 @@ impl Plane {
         node == self.hash || self.tables.load().next_hop(node).is_some()
     }
 
-    /// The tables and links of this moment, for a run of messages.
+    /// The tables and links of this moment, for a run of messages; to be flushed before any wait.
     pub(crate) fn view(&self) -> View {
-        View { tables: self.tables.load_full(), links: self.links.load_full() }
+        View { tables: self.tables.load_full(), links: self.links.load_full(), fed: Vec::new() }
     }
 
     /// The queue of a service, if someone listens.
@@ -286,10 +291,25 @@ impl Plane {
     }
 }
 
-/// A moment's tables and links.
+/// A moment's tables and links. Dropping it flushes it.
 pub(crate) struct View {
     tables: Arc<Tables>,
     links: Arc<BTreeMap<LinkId, Arc<Link>>>,
+    /// The links that have got something to write.
+    fed: Vec<Arc<Link>>,
+}
+
+impl View {
+    /// Has written what the run has brought.
+    pub(crate) fn flush(&mut self) {
+        self.fed.drain(..).for_each(|link| link.outbox.wake());
+    }
+}
+
+impl Drop for View {
+    fn drop(&mut self) {
+        self.flush();
+    }
 }
 
 impl Link {

@@ -11,7 +11,7 @@
 
 use std::{io, sync::Arc, time::Duration};
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     task::JoinSet,
@@ -21,7 +21,7 @@ use tokio::{
 use super::{
     driver::Event,
     outbox::Share,
-    plane::{Link, Plane},
+    plane::{Handled, Link, Plane},
 };
 use crate::{
     backend::{Channel, Transport},
@@ -116,9 +116,22 @@ async fn read(
             return Ok(());
         }
         plane.heard(&link);
-        let view = plane.view();
-        while let Some(message) = deframer.pop().map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))? {
-            plane.handle_message(&view, &link, message).await.map_err(io::Error::other)?;
+        let mut view = plane.view();
+        while let Some(message) =
+            deframer.first().map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))?
+        {
+            let len = message.len();
+            if plane.handle_message(&mut view, &link, message) == Handled::No {
+                view.flush();
+                // Copied, since the buffer is needed again.
+                let message = Bytes::copy_from_slice(message);
+                plane
+                    .events
+                    .send(Event::Message { link: link.id, message })
+                    .await
+                    .map_err(io::Error::other)?;
+            }
+            deframer.skip(len);
         }
     }
 }

@@ -10,7 +10,7 @@ use tokio_rustls::{client, server};
 use tokio_util::either::Either;
 
 use super::ProfileOf;
-use crate::tls::ServerProfile;
+use crate::{backend::bind::listen_on, tls::ServerProfile};
 
 /// A connection of this machine.
 pub trait Local: AsyncRead + AsyncWrite + Unpin + Send + 'static {
@@ -59,20 +59,12 @@ pub struct TcpPort {
 }
 
 impl TcpPort {
-    /// Listens on `address`, `host:port`. The host `0.0.0.0` means all addresses of both families, as in Receptor, where
-    /// this machine has both.
+    /// Listens on `address`, `host:port`, as [`listen_on`] reads it.
     ///
     /// # Errors
     /// The system's word; the address is the caller's.
     pub async fn bind(address: &str, tls: Option<ProfileOf<ServerProfile>>) -> io::Result<TcpPort> {
-        let both = match address.strip_prefix("0.0.0.0:") {
-            Some(port) => TcpListener::bind(format!("[::]:{port}")).await,
-            None => Err(io::ErrorKind::AddrNotAvailable.into()),
-        };
-        let listener = match both {
-            Err(error) if error.kind() != io::ErrorKind::AddrInUse => TcpListener::bind(address).await?,
-            done => done?,
-        };
+        let listener = listen_on(address, TcpListener::bind).await?;
         Ok(TcpPort { listener, tls })
     }
 

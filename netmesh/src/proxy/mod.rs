@@ -3,6 +3,7 @@
 //! ```text
 //! inbound    client ─► TCP port, Unix socket ═ Stream ═► NODE:SERVICE
 //! outbound   any node ═ Stream ═► service ─► TCP address, Unix socket
+//! udp, ip    datagrams and IP packets, each a datagram of the mesh
 //! ```
 //! Each connection is a stream of its own. What ends, ends on the other side in the same way: a side that has finished
 //! sending may still be answered, and one that broke off is broken off there too, so that a part is never taken for a
@@ -10,8 +11,11 @@
 
 mod bridge;
 mod inbound;
+pub mod ip;
 mod local;
 mod outbound;
+mod sessions;
+mod udp;
 
 use std::sync::Arc;
 
@@ -19,6 +23,8 @@ pub use self::{
     inbound::{Accept, Inbound},
     local::{Local, TcpPort},
     outbound::{Outbound, Target},
+    sessions::{SESSION_IDLE, SESSIONS_MAX},
+    udp::{UdpInbound, UdpOutbound, bind_udp},
 };
 
 /// Gives the TLS profile for the next connection; none when there is none of that name any more.

@@ -2,12 +2,16 @@
 
 use std::{sync::Arc, time::Duration};
 
-use quinn::{Connection, ConnectionError, Endpoint, TokioRuntime, VarInt};
+use quinn::{Connection, ConnectionError, Endpoint, RecvStream, SendStream, TokioRuntime, VarInt};
 use rustls::AlertDescription;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::{
-    CODE_FAILED, OPENING, Stream, StreamTls, alias::alias, kit::dialing, listen::LAST_WORDS,
+    ASKING, CODE_CANCELLED, CODE_FAILED, CODE_NORMAL, OPENING, REASON_NORMAL, Stream, StreamTls, TAKEN,
+    alias::alias,
+    kit::{Kind, dialing},
+    listen::LAST_WORDS,
+    pool::{Identity, Kept, Load, Taken},
     socket::MeshSocket,
 };
 use crate::{
@@ -23,6 +27,14 @@ const HANDSHAKE_LIMIT: Duration = Duration::from_secs(15);
 
 /// How long a peer that seems to have been restarted may take to show that it still knows the connection.
 const PROOF_LIMIT: Duration = Duration::from_secs(2);
+
+/// How long a connection is kept after its last stream. Shorter than the other end's patience, so that it is not closed
+/// while we open a stream.
+const IDLE_KEPT: Duration = Duration::from_secs(45);
+
+/// How long a peer may take to say that it takes one more stream. Then it is called anew. That it was restarted the mesh
+/// tells sooner.
+const ASK_LIMIT: Duration = Duration::from_secs(5);
 
 /// Why a stream could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -85,7 +97,7 @@ pub enum DialError {
     },
 }
 
-/// Opens a stream.
+/// Opens a stream: one of a connection that is there, where the peer is a netmesh node, or of a new one.
 pub(crate) async fn dial(
     node: &Node,
     to: &Address,
@@ -99,10 +111,76 @@ pub(crate) async fn dial(
     if !node.plane().reaches(peer) {
         return Err(DialError::NoRoute { to: to.node.clone() });
     }
+    // Before the handshake, which may see newer files: then the next stream makes another one.
+    let identity = Identity::calling(&tls).await.map_err(local)?;
+    loop {
+        if node.kit().wants_one_each(peer) {
+            return call(node, to, &tls, identity).await;
+        }
+        match node.kit().pool().take(to, &identity) {
+            Taken::Stream(kept, lease, halves) => match asked(&kept, halves).await {
+                Some(halves) => {
+                    let (connection, certificate) = (kept.connection.clone(), kept.certificate.clone());
+                    return Ok(Stream::new(node, to.clone(), Some(lease), certificate, connection, halves));
+                }
+                // Perhaps the peer was restarted, or goes by other certificates now.
+                None => {
+                    node.kit().pool().remove(to, &kept.connection, false);
+                    kept.load.retire();
+                }
+            },
+            Taken::Wait(mut other) => {
+                // An error says that the call came to nothing; why, each who waited finds out by itself.
+                if other.wait_for(|done| *done).await.is_err() {
+                    return call(node, to, &tls, identity).await;
+                }
+            }
+            Taken::Call(calling) => {
+                let stream = call(node, to, &tls, identity).await?;
+                calling.done();
+                return Ok(stream);
+            }
+        }
+    }
+}
+
+/// Has the peer say that it takes one more stream, or gives the stream up.
+async fn asked(
+    kept: &Kept,
+    (mut send, mut recv): (SendStream, RecvStream),
+) -> Option<(SendStream, RecvStream)> {
+    let mut answer = [0];
+    let answered = async {
+        send.write_all(&[ASKING]).await.ok()?;
+        recv.read_exact(&mut answer).await.ok()?;
+        (answer == [TAKEN]).then_some(())
+    };
+    let taken = tokio::select! {
+        taken = timeout(ASK_LIMIT, answered) => taken.ok().flatten(),
+        // Its node was restarted.
+        () = kept.load.retirement() => None,
+    };
+    if taken.is_none() {
+        // An error says that it has ended already.
+        let _ = send.reset(VarInt::from_u32(CODE_CANCELLED));
+        let _ = recv.stop(VarInt::from_u32(CODE_CANCELLED));
+    }
+    taken.map(|()| (send, recv))
+}
+
+/// Opens a stream of a new connection.
+async fn call(
+    node: &Node,
+    to: &Address,
+    tls: &StreamTls<ClientProfile>,
+    identity: Identity,
+) -> Result<Stream, DialError> {
+    let local = |reason: String| DialError::Local { to: to.clone(), reason };
+    let peer = to.node.hash();
     let packets = node.open(None).map_err(|OpenError::Taken(name)| local(format!("{name} is taken")))?;
     let socket = MeshSocket::new(packets);
     let config = node.kit().endpoint().map_err(local)?;
-    let (client, said) = match &tls {
+    let (client, said) = match tls {
         StreamTls::Insecure => (node.kit().client(peer).map_err(local)?, Said::default()),
         StreamTls::Profile(profile) => {
             let (crypto, said) =
@@ -132,7 +210,7 @@ pub(crate) async fn dial(
         }
     };
     let kind = node.kit().learn(peer, &connection);
-    let certificate = match &tls {
+    let certificate = match tls {
         StreamTls::Insecure => None,
         StreamTls::Profile(profile) => proved_by(Side::Calling(profile.settings()), &connection),
     };
@@ -143,29 +221,64 @@ pub(crate) async fn dial(
         Ok((send, recv))
     };
     let halves = opened.await.map_err(|source| refused(to, &said, source))?;
-    let watch = watch_over(node.clone(), to.clone(), endpoint, socket, connection.clone());
-    node.stream_tasks().spawn(watch);
-    Ok(Stream::new(node, to.clone(), kind, certificate, connection, halves))
+    let load = (kind == Kind::Netmesh).then(Load::new);
+    let lease = load.as_ref().map(|load| load.lease(&connection));
+    if let Some(load) = &load {
+        let kept = Kept {
+            connection: connection.clone(),
+            certificate: certificate.clone(),
+            load: load.clone(),
+            identity,
+            since: Instant::now(),
+        };
+        if !node.kit().pool().add(to, kept) {
+            load.retire();
+        }
+    }
+    let watched = Watched { peer: to.clone(), endpoint, socket, connection: connection.clone(), load };
+    node.stream_tasks().spawn(watch_over(node.clone(), watched));
+    Ok(Stream::new(node, to.clone(), lease, certificate, connection, halves))
 }
 
-/// Looks after a dialled connection for as long as it lives.
-async fn watch_over(
-    node: Node,
+/// A connection that is looked after.
+struct Watched {
     peer: Address,
     endpoint: Endpoint,
     socket: Arc<MeshSocket>,
     connection: Connection,
-) {
+    /// `None` of one that ends with its stream.
+    load: Option<Load>,
+}
+
+/// Looks after a dialled connection for as long as it lives.
+async fn watch_over(node: Node, watched: Watched) {
+    let Watched { peer, endpoint, socket, connection, load } = watched;
     let mut routes = node.routes();
     let mut route = routes.borrow_and_update().get(&peer.node).cloned();
     let mut life = route.as_ref().and_then(|route| route.epoch);
     // Set while the peer, which seems to have been restarted, has yet to answer on this connection.
     let mut proof: Option<(u64, Instant)> = None;
+    let idle = async || match &load {
+        Some(load) => load.idle(IDLE_KEPT).await,
+        None => std::future::pending().await,
+    };
+    let mut unused = Box::pin(idle());
     loop {
         tokio::select! {
             _ = connection.closed() => break,
+            () = &mut unused => {
+                if node.kit().pool().remove(&peer, &connection, true) {
+                    connection.close(VarInt::from_u32(CODE_NORMAL), REASON_NORMAL);
+                    break;
+                }
+                unused = Box::pin(idle()); // it was taken in that moment
+            }
             () = node.stopping().cancelled() => {
-                let _ = timeout(LAST_WORDS, connection.closed()).await;
+                load.iter().for_each(Load::retire);
+                tokio::select! {
+                    _ = timeout(LAST_WORDS, connection.closed()) => {}
+                    () = &mut unused => {}
+                }
                 connection.close(VarInt::from_u32(CODE_FAILED), b"node is stopping");
                 break;
             }
@@ -189,6 +302,9 @@ async fn watch_over(
                 }
                 let epoch = now.as_ref().and_then(|route| route.epoch);
                 if epoch.zip(life).is_some_and(|(now, before)| now != before) {
+                    // Streams that are open wait for the proof; others need not.
+                    node.kit().pool().remove(&peer, &connection, false);
+                    load.iter().for_each(Load::retire);
                     proof = Some((heard(&connection), Instant::now() + PROOF_LIMIT));
                 }
                 life = epoch.or(life);
@@ -203,6 +319,7 @@ async fn watch_over(
             }
         }
     }
+    node.kit().pool().remove(&peer, &connection, false);
     endpoint.wait_idle().await;
 }
 
@@ -259,5 +376,45 @@ fn refused(to: &Address, said: &Said, source: ConnectionError) -> DialError {
         (Some((_, false)), source) => tls(source.to_string()),
         (None, ConnectionError::TimedOut) => DialError::TimedOut { to: to.clone() },
         (None, source) => DialError::Refused { to: to.clone(), source },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{NodeConfig, backend::memory, id::ServiceName, logic::IDLE_LIMIT, stream::Kit};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_go_node_gets_a_connection_for_each_stream() {
+        let [a, b] = ["a", "b"].map(|name| {
+            Node::start(NodeConfig { id: NodeId::new(name).unwrap(), epoch: 1, idle_limit: IDLE_LIMIT })
+        });
+        let (dialer, listener) = memory::pair();
+        b.add_listener(Box::new(listener), Default::default());
+        a.add_dialer(Box::new(dialer), Default::default(), true);
+        a.routes().wait_for(|routes| routes.contains_key("b")).await.unwrap();
+        b.routes().wait_for(|routes| routes.contains_key("a")).await.unwrap();
+        let go = Kit::of_receptor();
+        let socket = MeshSocket::new(b.open(Some(ServiceName::CONTROL)).unwrap());
+        let server = go.server(None).unwrap().as_ref().clone();
+        let config = go.endpoint().unwrap();
+        let endpoint =
+            Endpoint::new_with_abstract_socket(config, Some(server), socket, Arc::new(TokioRuntime)).unwrap();
+        let to = Address { node: b.id().clone(), service: ServiceName::CONTROL };
+
+        let mut streams = Vec::new();
+        for calls in 1..4 {
+            let (stream, connection) = tokio::join!(a.dial(&to, StreamTls::Insecure), async {
+                endpoint.accept().await.unwrap().await.unwrap()
+            });
+            let stream = stream.unwrap();
+            assert!(!stream.speaks_netmesh());
+            let (_, mut recv) = connection.accept_bi().await.unwrap();
+            let mut first = [9];
+            recv.read_exact(&mut first).await.unwrap();
+            assert_eq!(first, [OPENING]);
+            streams.push(stream);
+            assert_eq!((endpoint.open_connections(), a.connections_kept()), (calls, 0));
+        }
     }
 }

@@ -12,7 +12,11 @@ use quinn::{
     crypto::rustls::{HandshakeData, QuicClientConfig, QuicServerConfig},
 };
 
-use super::sni::{AnyName, restoring};
+use super::{
+    calm::CalmConfig,
+    pool::Pool,
+    sni::{AnyName, restoring},
+};
 use crate::{
     id::NodeHash,
     tls::{self, AcceptSelfSigned, Protocols, SelfSigned},
@@ -29,6 +33,8 @@ const INSECURE_NAME: &str = "netceptor-insecure-common-name";
 const SMALL_PACKET: u16 = 1_200;
 /// The size between nodes of ours. Larger gains little and hurts on the first loss.
 const LARGE_PACKET: u16 = 16_384;
+/// Probing for larger packets ends when it would gain less than this.
+const PROBE_STEP: u16 = 256;
 /// Packets of the first flight. The default would be smaller than one large packet, and nothing would ever move.
 const INITIAL_PACKETS: u64 = 10;
 
@@ -37,7 +43,10 @@ const IDLE_LIMIT: Duration = Duration::from_secs(30);
 /// How often the dialler keeps it from being silent.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// Bytes under way on a stream; a service's inbox holds as many.
-const WINDOW_BYTES: u32 = 4 * 1024 * 1024;
+pub(super) const WINDOW_BYTES: u32 = 4 * 1024 * 1024;
+
+/// Streams of one connection, which its dialler opens. For more it dials another one.
+const STREAMS_MAX: u32 = 64;
 
 /// Peers whose kind is remembered. A forgotten one is met anew.
 const PEERS_MAX: usize = 4_096;
@@ -47,6 +56,7 @@ pub(crate) struct Kit {
     configs: Result<Configs, String>,
     /// Peers that have said how they speak, in an earlier handshake.
     kinds: Mutex<BTreeMap<NodeHash, Kind>>,
+    pool: Pool,
 }
 
 /// What a peer is known to be.
@@ -72,7 +82,14 @@ struct PerKind<T> {
 impl Kit {
     /// Makes the certificate and all settings. What fails here is told to whoever wants a stream.
     pub(crate) fn new() -> Kit {
-        Kit { configs: Configs::new(), kinds: Mutex::default() }
+        Kit { configs: Configs::new(&names()), kinds: Mutex::default(), pool: Pool::default() }
+    }
+
+    /// That of a node that speaks as a Go node does.
+    #[cfg(test)]
+    pub(super) fn of_receptor() -> Kit {
+        let configs = Configs::new(&[ALPN_RECEPTOR.to_vec()]);
+        Kit { configs, kinds: Mutex::default(), pool: Pool::default() }
     }
 
     /// Settings of an endpoint.
@@ -127,6 +144,17 @@ impl Kit {
         kind
     }
 
+    /// True when `peer` is known to want a connection for each stream.
+    pub(crate) fn wants_one_each(&self, peer: NodeHash) -> bool {
+        let kinds = self.kinds.lock().unwrap_or_else(PoisonError::into_inner);
+        kinds.get(&peer) == Some(&Kind::Other)
+    }
+
+    /// The connections that may carry more streams.
+    pub(crate) fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
     /// Forgets `peer`: a handshake failed, and large packets may be why.
     pub(crate) fn forget(&self, peer: NodeHash) {
         self.kinds.lock().unwrap_or_else(PoisonError::into_inner).remove(&peer);
@@ -139,9 +167,8 @@ impl Kit {
 }
 
 impl Configs {
-    fn new() -> Result<Configs, String> {
+    fn new(alpn: &[Vec<u8>]) -> Result<Configs, String> {
         let identity = SelfSigned::new(INSECURE_NAME).map_err(|e| e.to_string())?;
-        let alpn = names();
         let provider = Arc::new(tls::provider());
         let mut client = rustls::ClientConfig::builder_with_provider(provider.clone())
             .with_protocol_versions(&[&rustls::version::TLS13])
@@ -149,7 +176,7 @@ impl Configs {
             .dangerous()
             .with_custom_certificate_verifier(AcceptSelfSigned::new(Some(INSECURE_NAME), &provider))
             .with_no_client_auth();
-        client.alpn_protocols = alpn.clone();
+        client.alpn_protocols = alpn.to_vec();
         client.enable_sni = false;
         client.resumption = rustls::client::Resumption::disabled();
         let client = Arc::new(QuicClientConfig::try_from(client).map_err(|e| e.to_string())?);
@@ -160,7 +187,7 @@ impl Configs {
             .with_no_client_auth()
             .with_single_cert(identity.chain(), identity.key())
             .map_err(|e| e.to_string())?;
-        server.alpn_protocols = alpn;
+        server.alpn_protocols = alpn.to_vec();
         // Nobody resumes, and a ticket would only cost bytes.
         server.send_tls13_tickets = 0;
         let server = Arc::new(QuicServerConfig::try_from(server).map_err(|e| e.to_string())?);
@@ -218,26 +245,27 @@ fn server_config(crypto: Arc<QuicServerConfig>, kind: Kind) -> Arc<ServerConfig>
 
 fn transport(kind: Kind, keep_alive: Option<Duration>) -> Arc<TransportConfig> {
     // Between ours, packets start large. When they vanish, quinn falls back to the least and probes its way up again later.
-    let (packet, probing) = match kind {
-        Kind::Netmesh => {
-            let mut probing = MtuDiscoveryConfig::default();
-            probing.upper_bound(LARGE_PACKET);
-            (LARGE_PACKET, Some(probing))
-        }
-        Kind::Other => (SMALL_PACKET, None),
+    // Toward whom nobody knows they start small and it probes at once, up to what the peer says that it takes: a Go node
+    // 1,452 bytes, ours as much as we do.
+    let packet = match kind {
+        Kind::Netmesh => LARGE_PACKET,
+        Kind::Other => SMALL_PACKET,
     };
+    let mut probing = MtuDiscoveryConfig::default();
+    probing.upper_bound(LARGE_PACKET).minimum_change(PROBE_STEP);
     let mut congestion = CubicConfig::default();
     congestion.initial_window(INITIAL_PACKETS * u64::from(packet));
     let mut config = TransportConfig::default();
     config
         .initial_mtu(packet)
         .min_mtu(SMALL_PACKET)
-        .mtu_discovery_config(probing)
-        .congestion_controller_factory(Arc::new(congestion))
+        .mtu_discovery_config(Some(probing))
+        .congestion_controller_factory(Arc::new(CalmConfig(Arc::new(congestion))))
         .keep_alive_interval(keep_alive)
         .max_idle_timeout(Some(VarInt::from_u32(IDLE_LIMIT.as_millis() as u32).into()))
-        // One stream, opened by the dialler.
-        .max_concurrent_bidi_streams(VarInt::from_u32(u32::from(keep_alive.is_none())))
+        // The dialler opens streams. Until they are taken they have two windows together; see `pool::Load`.
+        .max_concurrent_bidi_streams(VarInt::from_u32(if keep_alive.is_none() { STREAMS_MAX } else { 0 }))
+        .receive_window(VarInt::from_u32(2 * WINDOW_BYTES))
         .max_concurrent_uni_streams(VarInt::from_u32(0))
         .stream_receive_window(VarInt::from_u32(WINDOW_BYTES))
         .send_window(u64::from(WINDOW_BYTES))

@@ -2,19 +2,25 @@
 //!
 //! One task per listener accepts callers, looks after the connections, and stays until the last of them has ended. A
 //! caller holds no resource for long: it has 15 s for the handshake and a minute to open its stream, and only so many may
-//! be on their way.
+//! be on their way. What a connection brings after its first stream is in [`more`](super::more).
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use quinn::{Connection, Endpoint, Incoming, TokioRuntime, VarInt};
+use quinn::{Connection, Endpoint, Incoming, RecvStream, SendStream, TokioRuntime, VarInt};
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{Semaphore, mpsc, watch},
     task::JoinSet,
-    time::timeout,
+    time::{Instant, timeout},
 };
 
 use super::{
-    CODE_FAILED, OPENING, Stream, StreamTls, alias::resolve, dial::rebind, kit::accepting, socket::MeshSocket,
+    ASKING, CODE_FAILED, CODE_NORMAL, OPENING, REASON_NORMAL, Stream, StreamTls, TAKEN,
+    alias::resolve,
+    dial::rebind,
+    kit::{Kind, accepting},
+    more::{Caller, More},
+    pool::{Identity, Load},
+    socket::MeshSocket,
 };
 use crate::{
     id::{Address, NodeId, ServiceName},
@@ -28,7 +34,7 @@ use crate::{
 /// A handshake that takes longer is given up.
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(15);
 /// A caller that opens no stream for longer is sent away.
-const STREAM_LIMIT: Duration = Duration::from_secs(60);
+pub(super) const STREAM_LIMIT: Duration = Duration::from_secs(60);
 /// Callers that may be on their way to a stream; further ones are refused, and call again.
 const CALLERS_MAX: usize = 1024;
 /// Streams that may wait for [`StreamListener::accept`].
@@ -102,7 +108,8 @@ impl StreamListener {
             StreamTls::Profile(_) => ConnType::StreamTls,
         };
         let (switch, tls) = watch::channel(tls);
-        let desk = Desk { node: node.clone(), service, tls, endpoint, socket, live: Vec::new() };
+        let places = Arc::new(Semaphore::new(CALLERS_MAX));
+        let desk = Desk { node: node.clone(), service, tls, endpoint, socket, live: Vec::new(), places };
         node.stream_tasks().spawn(desk.run(out));
         let advertised = advert.is_some();
         if let Some(tags) = advert {
@@ -148,12 +155,28 @@ struct Desk {
     tls: watch::Receiver<StreamTls<ServerProfile>>,
     endpoint: Endpoint,
     socket: Arc<MeshSocket>,
-    live: Vec<(Address, Connection)>,
+    live: Vec<Live>,
+    /// Further streams of connections that are open, on their way.
+    places: Arc<Semaphore>,
+}
+
+/// A connection that has brought a stream.
+struct Live {
+    peer: Address,
+    connection: Connection,
+    /// `None` of one that ends with its stream.
+    load: Option<Load>,
+}
+
+impl Live {
+    fn is_idle(&self) -> bool {
+        self.load.as_ref().is_some_and(Load::is_idle) && self.connection.close_reason().is_none()
+    }
 }
 
 impl Desk {
     async fn run(mut self, out: mpsc::Sender<Stream>) {
-        let mut callers = JoinSet::new();
+        let mut callers: JoinSet<Option<Caller>> = JoinSet::new();
         let mut routes = self.node.routes();
         let mut known = routes.borrow_and_update().clone();
         let stopping = self.node.stopping().clone();
@@ -162,13 +185,24 @@ impl Desk {
                 () = stopping.cancelled() => break,
                 () = out.closed() => break,
                 Some(done) = callers.join_next() => {
-                    self.live.retain(|(_, connection)| connection.close_reason().is_none());
-                    self.live.extend(done.ok().flatten());
+                    self.live.retain(|live| live.connection.close_reason().is_none());
+                    if let Some(caller) = done.ok().flatten() {
+                        self.live.push(Live {
+                            peer: caller.peer.clone(),
+                            connection: caller.connection.clone(),
+                            load: caller.load.clone(),
+                        });
+                        if let Some(load) = caller.load.clone() {
+                            let more = self.more(caller, load, out.clone());
+                            self.node.stream_tasks().spawn(more.run());
+                        }
+                    }
                 }
                 incoming = self.endpoint.accept() => match incoming {
                     None => break,
                     Some(incoming) if callers.len() >= CALLERS_MAX => incoming.refuse(),
                     Some(incoming) => {
+                        self.make_room(callers.len());
                         let (node, tls) = (self.node.clone(), self.tls.borrow().clone());
                         callers.spawn(converse(node, self.service, tls, incoming, out.clone()));
                     }
@@ -178,14 +212,16 @@ impl Desk {
             }
         }
         // No more callers; the streams that were accepted go on.
-        self.endpoint.set_server_config(None);
         callers.shutdown().await;
+        drop(out);
         let endpoint = self.endpoint.clone();
         let idle = endpoint.wait_idle();
         tokio::pin!(idle);
         loop {
             tokio::select! {
                 () = &mut idle => break,
+                // Told, since waiting would end in a time-out.
+                Some(incoming) = self.endpoint.accept() => incoming.refuse(),
                 () = stopping.cancelled() => {
                     let _ = timeout(LAST_WORDS, &mut idle).await;
                     self.endpoint.close(VarInt::from_u32(CODE_FAILED), b"node is stopping");
@@ -199,16 +235,41 @@ impl Desk {
         tracing::debug!(service = %self.service, "the last stream has ended");
     }
 
+    /// Callers and connections without a stream are counted together; the one that has been here longest makes room.
+    fn make_room(&mut self, callers: usize) {
+        if self.live.len() + callers < CALLERS_MAX {
+            return;
+        }
+        self.live.retain(|live| live.connection.close_reason().is_none());
+        if self.live.iter().filter(|live| live.is_idle()).count() + callers >= CALLERS_MAX
+            && let Some(at) = self.live.iter().position(Live::is_idle)
+        {
+            self.live.remove(at).connection.close(VarInt::from_u32(CODE_NORMAL), REASON_NORMAL);
+        }
+    }
+
+    /// What accepts the further streams of a connection.
+    fn more(&self, caller: Caller, load: Load, out: mpsc::Sender<Stream>) -> More {
+        More {
+            node: self.node.clone(),
+            caller,
+            load,
+            tls: self.tls.clone(),
+            places: self.places.clone(),
+            out,
+        }
+    }
+
     /// A peer that says it has no such service has lost the stream, or was restarted.
     fn handle_notice(&mut self, Notice { unreachable, .. }: &Notice) {
         if unreachable.problem != Problem::ServiceUnknown.text() {
             return;
         }
-        self.live.retain(|(peer, connection)| {
-            let meant = peer.node.as_str() == unreachable.to_node
-                && peer.service.to_string() == unreachable.to_service;
+        self.live.retain(|live| {
+            let meant = live.peer.node.as_str() == unreachable.to_node
+                && live.peer.service.to_string() == unreachable.to_service;
             if meant {
-                connection.close(VarInt::from_u32(CODE_FAILED), b"service unknown");
+                live.connection.close(VarInt::from_u32(CODE_FAILED), b"service unknown");
             }
             !meant
         });
@@ -216,9 +277,9 @@ impl Desk {
 
     /// Has the endpoint try again at once if a peer has got a route, or another one.
     fn handle_routes(&mut self, old: Routes, new: Routes) -> Routes {
-        self.live.retain(|(_, connection)| connection.close_reason().is_none());
+        self.live.retain(|live| live.connection.close_reason().is_none());
         let rerouted = |node: &NodeId| new.contains_key(node) && new.get(node) != old.get(node);
-        if self.live.iter().any(|(peer, _)| rerouted(&peer.node)) {
+        if self.live.iter().any(|live| rerouted(&live.peer.node)) {
             rebind(&self.endpoint, &self.socket);
         }
         new
@@ -232,11 +293,14 @@ async fn converse(
     tls: StreamTls<ServerProfile>,
     incoming: Incoming,
     out: mpsc::Sender<Stream>,
-) -> Option<(Address, Connection)> {
+) -> Option<Caller> {
     let (hash, service) = resolve(incoming.remote_address())?;
     // A caller whose node nobody has told us of could not be answered.
     let peer = Address { node: node.plane().tables.load().name(hash)?.clone(), service };
     let (mut said, mut turned_away) = (Said::default(), false);
+    // Before the handshake, which may see newer files: then the next stream is refused, and makes another one.
+    let identity = Identity::called(&tls).await.ok()?;
+    let since = Instant::now();
     let handshake = async {
         let config = match &tls {
             StreamTls::Insecure => node.kit().server(Some(hash))?,
@@ -281,10 +345,12 @@ async fn converse(
     let kind = node.kit().learn(hash, &connection);
     match timeout(STREAM_LIMIT, opened(&connection)).await {
         Ok(Ok(halves)) => {
-            let live = (peer.clone(), connection.clone());
+            let load = (kind == Kind::Netmesh).then(Load::new);
+            let lease = load.as_ref().map(|load| load.lease(&connection));
+            let (at, proved) = (connection.clone(), certificate.clone());
             // An error says that nobody accepts any more; dropping the stream resets it.
-            let _ = out.send(Stream::new(&node, peer, kind, certificate, connection, halves)).await;
-            Some(live)
+            let _ = out.send(Stream::new(&node, peer.clone(), lease, proved, at, halves)).await;
+            Some(Caller { peer, connection, load, certificate, tls, identity, since })
         }
         Ok(Err(reason)) => {
             connection.close(VarInt::from_u32(CODE_FAILED), reason.as_bytes());
@@ -298,18 +364,24 @@ async fn converse(
 }
 
 /// The stream of a connection, behind its opening byte; or what Receptor says when there is none.
-async fn opened(connection: &Connection) -> Result<(quinn::SendStream, quinn::RecvStream), String> {
-    let (send, mut recv) =
+async fn opened(connection: &Connection) -> Result<(SendStream, RecvStream), String> {
+    let (mut send, mut recv) =
         connection.accept_bi().await.map_err(|error| format!("AcceptStream Error: {error}"))?;
     let mut first = [0];
     recv.read_exact(&mut first).await.map_err(|error| format!("Read Error: {error}"))?;
-    if first == [OPENING] { Ok((send, recv)) } else { Err("Read Data Error".to_owned()) }
+    match first {
+        [OPENING] => Ok((send, recv)),
+        [ASKING] => {
+            send.write_all(&[TAKEN]).await.map_err(|error| format!("Write Error: {error}"))?;
+            Ok((send, recv))
+        }
+        _ => Err("Read Data Error".to_owned()),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use quinn::ConnectionError;
-    use tokio::time::Instant;
 
     use super::*;
     use crate::{NodeConfig, backend::memory, logic::IDLE_LIMIT, stream::alias::alias};

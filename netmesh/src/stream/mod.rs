@@ -5,13 +5,17 @@
 //!         encrypted from end to end; a relay sees packets
 //! ```
 //!
-//! Each connection carries one stream. The dialler opens it and sends one byte 0x00 ahead of the application's, since
-//! QUIC tells of a stream only when something comes on it.
+//! Toward a Receptor node each connection carries one stream; between netmesh nodes it carries many (`pool`). The dialler
+//! opens a stream and sends one byte ahead of the application's, since QUIC tells of a stream only when something comes on
+//! it: 0x00, or 0x01 on a connection that was there already, to be answered by 0x00 from an end that still wants it.
 
 mod alias;
+mod calm;
 mod dial;
 mod kit;
 mod listen;
+mod more;
+mod pool;
 mod sni;
 mod socket;
 mod wind_up;
@@ -21,6 +25,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use quinn::{Connection, RecvStream, SendStream, VarInt};
@@ -34,6 +39,7 @@ pub use self::{
     listen::{ProfileSwitch, ServeError, StreamListener},
 };
 pub(crate) use self::{dial::dial, kit::Kit};
+use self::{kit::WINDOW_BYTES, pool::Lease};
 use crate::{
     id::Address,
     node::Node,
@@ -42,6 +48,14 @@ use crate::{
 
 /// The byte that opens a stream.
 const OPENING: u8 = 0;
+/// The byte that opens a stream and wants an answer.
+const ASKING: u8 = 1;
+/// The answer.
+const TAKEN: u8 = 0;
+/// Refuses a further stream of a connection: the dialler should make a new connection.
+const CODE_ANEW: u32 = 421;
+/// Certificates are looked at again after this time: a connection gets no more streams.
+const IDENTITY_LIMIT: Duration = Duration::from_secs(300);
 /// Cancels one direction, or a stream that was dropped before its end.
 const CODE_CANCELLED: u32 = 499;
 /// Ends a connection that cannot go on.
@@ -88,13 +102,16 @@ pub struct Stream {
     runtime: Handle,
     node: Node,
     connection: Connection,
+    /// Its share of the connection; `None` when it has the whole.
+    lease: Option<Lease>,
 }
 
 impl Stream {
+    /// A stream of a netmesh node has a `lease`.
     fn new(
         node: &Node,
         peer: Address,
-        kind: kit::Kind,
+        lease: Option<Lease>,
         certificate: Option<PeerCertificate>,
         connection: Connection,
         halves: (SendStream, RecvStream),
@@ -102,7 +119,7 @@ impl Stream {
         let (send, recv) = halves;
         Stream {
             peer,
-            ours: kind == kit::Kind::Netmesh,
+            ours: lease.is_some(),
             certificate,
             send,
             recv,
@@ -111,10 +128,11 @@ impl Stream {
             runtime: Handle::current(),
             node: node.clone(),
             connection,
+            lease,
         }
     }
 
-    /// The service at the other end. A dialler's is made up for the stream.
+    /// The service at the other end. A dialler's is made up, for all streams of its connection.
     pub fn peer(&self) -> &Address {
         &self.peer
     }
@@ -134,6 +152,11 @@ impl Stream {
     /// True when the peer is a netmesh node, by what it said in the handshake.
     pub fn speaks_netmesh(&self) -> bool {
         self.ours
+    }
+
+    /// A number of its connection: equal for those streams of a node that share one.
+    pub fn connection(&self) -> usize {
+        self.connection.stable_id()
     }
 }
 
@@ -172,7 +195,16 @@ impl Drop for Stream {
     fn drop(&mut self) {
         if !self.finished {
             // Before anything else is dropped: quinn would finish the direction, and a part would pass for the whole.
-            self.connection.close(VarInt::from_u32(CODE_CANCELLED), b"stream dropped before its end");
+            match &self.lease {
+                None => {
+                    self.connection.close(VarInt::from_u32(CODE_CANCELLED), b"stream dropped before its end");
+                }
+                Some(_) => {
+                    // An error says that the peer has ended it by itself.
+                    let _ = self.send.reset(VarInt::from_u32(CODE_CANCELLED));
+                    let _ = self.recv.stop(VarInt::from_u32(CODE_CANCELLED));
+                }
+            }
             return;
         }
         if !self.ended {
@@ -180,9 +212,17 @@ impl Drop for Stream {
             let _ = self.recv.stop(VarInt::from_u32(CODE_CANCELLED));
         }
         let acked = self.send.stopped();
-        let end = wind_up::wind_up(self.connection.clone(), acked, self.ours, self.node.stopping().clone());
         let _in_runtime = self.runtime.enter();
-        self.node.stream_tasks().spawn(end);
+        let connection = self.connection.clone();
+        match self.lease.take() {
+            None => {
+                let end = wind_up::wind_up(connection, acked, self.node.stopping().clone());
+                self.node.stream_tasks().spawn(end);
+            }
+            Some(lease) => {
+                self.node.stream_tasks().spawn(wind_up::let_go(connection, acked, lease));
+            }
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 //! Each handshake takes its settings of the files as they are then, so certificates and authorities can be renewed while
 //! links and streams go on. Nothing is resumed: every session shows and checks its certificates anew.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{any::Any, path::PathBuf, sync::Arc};
 
 use rustls::{
     ClientConfig, RootCertStore, ServerConfig,
@@ -143,6 +143,14 @@ impl ServerProfile {
         self.files.current(format_args!("tls-server `{}`", self.settings.name))
     }
 
+    /// What it holds now; another one when its files have changed, and that of no other profile.
+    pub(crate) async fn held(self: &Arc<Self>) -> Result<Arc<dyn Any + Send + Sync>, String> {
+        let this = self.clone();
+        // Disks may be slow.
+        let held = tokio::task::spawn_blocking(move || this.files());
+        Ok(held.await.map_err(|error| error.to_string())?)
+    }
+
     /// The settings of one handshake. A caller's certificate must name `node`, if that is given.
     pub(crate) async fn handshake(
         self: &Arc<Self>,
@@ -207,6 +215,14 @@ impl ClientProfile {
 
     fn files(&self) -> Arc<ClientFiles> {
         self.files.current(format_args!("tls-client `{}`", self.settings.name))
+    }
+
+    /// What it holds now; another one when its files have changed, and that of no other profile.
+    pub(crate) async fn held(self: &Arc<Self>) -> Result<Arc<dyn Any + Send + Sync>, String> {
+        let this = self.clone();
+        // Disks may be slow.
+        let held = tokio::task::spawn_blocking(move || this.files());
+        Ok(held.await.map_err(|error| error.to_string())?)
     }
 
     /// The settings of one handshake with whoever is `expected`.

@@ -73,18 +73,28 @@ impl Deframer {
     /// # Errors
     /// [`EmptyFrame`] for a length of zero, now and on every later call.
     pub fn pop(&mut self) -> Result<Option<Bytes>, EmptyFrame> {
-        let Some(prefix) = self.buffer.first_chunk::<2>() else {
-            return Ok(None);
-        };
-        let len = usize::from(u16::from_le_bytes(*prefix));
-        if len == 0 {
-            return Err(EmptyFrame);
-        }
-        if self.buffer.len() < 2 + len {
-            return Ok(None);
-        }
+        let Some(len) = self.first()?.map(<[u8]>::len) else { return Ok(None) };
         self.buffer.advance(2);
         Ok(Some(self.buffer.split_to(len).freeze()))
+    }
+
+    /// The same, to look at only: it stays the first until it is [skipped](Deframer::skip).
+    ///
+    /// # Errors
+    /// As [`Deframer::pop`].
+    pub fn first(&self) -> Result<Option<&[u8]>, EmptyFrame> {
+        let Some((prefix, rest)) = self.buffer.split_first_chunk::<2>() else {
+            return Ok(None);
+        };
+        match usize::from(u16::from_le_bytes(*prefix)) {
+            0 => Err(EmptyFrame),
+            len => Ok(rest.get(..len)),
+        }
+    }
+
+    /// Is done with the first message, which was `len` bytes long.
+    pub fn skip(&mut self, len: usize) {
+        self.buffer.advance(2 + len);
     }
 }
 
@@ -112,7 +122,13 @@ mod tests {
             let mut out = Vec::new();
             for piece in stream.chunks(step) {
                 deframer.push(piece);
-                while let Some(message) = deframer.pop().unwrap() {
+                while let Some(message) = deframer.first().unwrap() {
+                    let message = Bytes::copy_from_slice(message);
+                    if out.is_empty() {
+                        deframer.skip(message.len());
+                    } else {
+                        assert_eq!(deframer.pop(), Ok(Some(message.clone())));
+                    }
                     out.push(message);
                 }
             }

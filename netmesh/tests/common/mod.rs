@@ -10,9 +10,11 @@ use std::time::Duration;
 use netmesh::{
     Node, NodeConfig, Stream,
     backend::{
-        Listener,
+        Dialer, Listener,
         quic::{QuicDial, QuicListen},
         tcp::{TcpDial, TcpListen},
+        udp::{UdpDial, UdpListen},
+        ws::{WsDial, WsListen},
     },
     id::{Address, NodeId, ServiceName},
     logic::{IDLE_LIMIT, LinkConfig},
@@ -26,7 +28,33 @@ pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Over {
     Tcp,
+    Udp,
+    Ws,
     Quic,
+}
+
+impl Over {
+    pub(crate) const ALL: [Over; 4] = [Over::Tcp, Over::Udp, Over::Ws, Over::Quic];
+
+    /// A listener of this kind at `address`.
+    pub(crate) async fn bound(self, address: &str) -> Box<dyn Listener> {
+        match self {
+            Over::Tcp => Box::new(TcpListen::bind(address).await.unwrap()),
+            Over::Udp => Box::new(UdpListen::bind(address).await.unwrap()),
+            Over::Ws => Box::new(WsListen::bind(address, "/").await.unwrap()),
+            Over::Quic => Box::new(QuicListen::bind(address).await.unwrap()),
+        }
+    }
+
+    /// A dialer of this kind for what listens at `address`.
+    pub(crate) fn dialer(self, address: &str) -> Box<dyn Dialer> {
+        match self {
+            Over::Tcp => Box::new(TcpDial::new(address)),
+            Over::Udp => Box::new(UdpDial::new(address)),
+            Over::Ws => Box::new(WsDial::new(format!("ws://{address}/").parse().unwrap())),
+            Over::Quic => Box::new(QuicDial::new(address).unwrap()),
+        }
+    }
 }
 
 pub(crate) fn id(name: &str) -> NodeId {
@@ -46,10 +74,7 @@ pub(crate) fn node(name: &str) -> Node {
 
 /// Lets `node` listen and says where.
 pub(crate) async fn listen(node: &Node, over: Over) -> String {
-    let listener: Box<dyn Listener> = match over {
-        Over::Tcp => Box::new(TcpListen::bind("127.0.0.1:0").await.unwrap()),
-        Over::Quic => Box::new(QuicListen::bind("127.0.0.1:0").await.unwrap()),
-    };
+    let listener = over.bound("127.0.0.1:0").await;
     let address = listener.local_addr().unwrap().to_string();
     node.add_listener(listener, LinkConfig::default());
     address
@@ -57,10 +82,7 @@ pub(crate) async fn listen(node: &Node, over: Over) -> String {
 
 /// Lets `node` call `address`, and again when the link is lost.
 pub(crate) fn dial(node: &Node, over: Over, address: &str) {
-    match over {
-        Over::Tcp => node.add_dialer(Box::new(TcpDial::new(address)), LinkConfig::default(), true),
-        Over::Quic => node.add_dialer(Box::new(QuicDial::new(address).unwrap()), LinkConfig::default(), true),
-    };
+    node.add_dialer(over.dialer(address), LinkConfig::default(), true);
 }
 
 /// Nodes of the given names in a line; all but the first call their left neighbour.

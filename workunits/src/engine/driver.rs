@@ -41,9 +41,9 @@ impl Inner {
             None => Err(format!("unknown work type {}", unit.current().work_type)),
             Some(Err(why)) => Err(why),
             Some(Ok(launch)) => {
-                let program = &self.config.supervisor;
-                command::launch(program, unit.dir(), &launch)
-                    .map_err(|error| format!("cannot start the supervisor {}: {error}", program.display()))
+                let program = self.launcher.program().display();
+                command::launch(&self.launcher, unit.dir(), &launch)
+                    .map_err(|error| format!("cannot start the supervisor {program}: {error}"))
             }
         };
         started.map_err(|why| self.fail(unit, why)).ok()
@@ -54,7 +54,7 @@ impl Inner {
     /// It holds a place in the run queue for so long. One whose driver broke down keeps it: something may still run.
     pub(super) fn look_after(self: &Arc<Inner>, unit: &UnitHandle, supervisor: Option<PidFd>) {
         self.hold_place(unit);
-        let news = self.notices.directory(unit.dir().path());
+        let news = self.notices.unit(unit.dir());
         let (engine, unit) = (Arc::downgrade(self), unit.clone());
         self.spawn(async move {
             look_after(&engine, &unit, supervisor, news).await;
@@ -84,6 +84,12 @@ impl Inner {
 
     /// What is to be done once a supervisor has ended. Blocks.
     fn after(&self, unit: &UnitHandle) -> io::Result<After> {
+        let seen = status::peek(unit.dir());
+        if seen.as_ref().is_some_and(|seen| seen.format > 0 && seen.state.is_terminal()) {
+            unit.refresh_to(seen)?;
+            settle_if_ended(unit); // its supervisor has recorded that, and then gone
+            return Ok(After::Ended);
+        }
         let mut locked = status::lock(unit.dir())?;
         let Some(now) = locked.unit().cloned() else {
             return Err(io::Error::new(io::ErrorKind::NotFound, "the unit's files are gone"));
@@ -153,8 +159,12 @@ async fn follow(unit: &UnitHandle, supervisor: PidFd, news: &mut Subscription) {
         // Looked before waiting: what was recorded before the subscription is seen too.
         let of = unit.clone();
         let seen = blocking(move || {
-            correct_go_end(&of)?;
-            of.refresh()?;
+            let seen = status::peek(of.dir());
+            // Corrected before anybody is shown it.
+            match seen.as_ref().is_some_and(is_killed_go_unit) {
+                true => correct_go_end(&of).and_then(|()| of.refresh())?,
+                false => of.refresh_to(seen)?,
+            };
             settle_if_ended(&of);
             Ok(())
         });
@@ -174,15 +184,16 @@ async fn follow(unit: &UnitHandle, supervisor: PidFd, news: &mut Subscription) {
     }
 }
 
-/// Corrects the end that a Go runner gave a canceled unit before anybody is shown it.
+/// Whether this is how a Go runner records that its command was stopped.
+fn is_killed_go_unit(seen: &Unit) -> bool {
+    seen.format == 0 && seen.state == State::Failed && seen.detail == "Killed"
+}
+
+/// Corrects the end that a Go runner gave a canceled unit.
 fn correct_go_end(unit: &UnitHandle) -> io::Result<()> {
-    let killed = |seen: &Unit| seen.format == 0 && seen.state == State::Failed && seen.detail == "Killed";
-    if status::peek(unit.dir()).is_some_and(|seen| killed(&seen)) {
-        let mut locked = status::lock(unit.dir())?;
-        let canceled = locked.log().has(Event::Cancel.name());
-        end_go_unit(&mut locked, canceled)?;
-    }
-    Ok(())
+    let mut locked = status::lock(unit.dir())?;
+    let canceled = locked.log().has(Event::Cancel.name());
+    end_go_unit(&mut locked, canceled)
 }
 
 /// The end of a unit whose runner was a Go node's, which records a stopped command as Failed and `Killed`.

@@ -163,7 +163,12 @@ impl UnitHandle {
 
     /// Reads the status again, after somebody else changed it.
     pub(super) fn refresh(&self) -> io::Result<Arc<Unit>> {
-        let unit = match status::peek(self.dir()) {
+        self.refresh_to(status::peek(self.dir()))
+    }
+
+    /// The same for whoever has just read it.
+    pub(super) fn refresh_to(&self, seen: Option<Unit>) -> io::Result<Arc<Unit>> {
+        let unit = match seen {
             Some(unit) => unit,
             // A Go runner writes in place, under the lock; ours replaces the file.
             None => status::lock(self.dir())?.unit().cloned().unwrap_or_default(),

@@ -65,7 +65,10 @@ use crate::{
         units::{Request, Units},
     },
     request::{Output, Stderr},
-    runner::remote::{Order, Remote},
+    runner::{
+        launcher::Launcher,
+        remote::{Order, Remote},
+    },
     sign::{SigningConfig, Verification},
     store::{Store, notice::Notices, released::Released, status::StepError, tail::Follower},
     unit::Unit,
@@ -80,7 +83,7 @@ pub struct EngineConfig {
     pub datadir: PathBuf,
     /// Where the node keeps what is its own, `{datadir}/.netmesh/{node}`.
     pub state_dir: PathBuf,
-    /// The program that supervises, run as `PROGRAM supervise UNITDIR`.
+    /// The program that supervises: [`launcher::main`](crate::runner::launcher::main) under its word.
     pub supervisor: PathBuf,
     /// What may be run here.
     pub work_types: Vec<WorkType>,
@@ -181,6 +184,7 @@ pub(crate) struct Inner {
     quota: Quota,
     janitor: Janitor,
     space: Space,
+    launcher: Launcher,
     policy: Mutex<Arc<Policy>>,
     remote: Remote,
     notices: Notices,
@@ -264,6 +268,7 @@ impl Engine {
         self.inner.queue.close();
         let mut tasks = std::mem::take(&mut *lock(&self.inner.tasks));
         tasks.shutdown().await;
+        self.inner.launcher.end();
         if let Some(file) = lock(&self.inner.lock).take() {
             // Closing alone would leave it held by a child that is just being started, until its program is loaded.
             fs2::FileExt::unlock(&file).ok();

@@ -29,6 +29,7 @@ use crate::{
     },
     runner::{
         command,
+        launcher::Launcher,
         process::{PidFd, identify},
         remote::Remote,
     },
@@ -90,6 +91,7 @@ impl Engine {
             quota: Quota::new(config.limits.max_units),
             janitor: Janitor::new(&config),
             space: Space::new(&config),
+            launcher: Launcher::new(config.supervisor.clone(), root.clone()),
             config,
             rules: RwLock::new(Arc::new(rules)),
             store,

@@ -241,8 +241,8 @@ impl Inner {
             }
         };
         let unit = spec.newborn();
-        let shown = crate::store::status::lock(&dir).and_then(|locked| locked.show());
-        if let Err(error) = shown {
+        // Nobody else knows of it yet, so that nobody holds its lock.
+        if let Err(error) = crate::store::status::replace(&dir, &unit) {
             dir.remove().ok(); // whatever stays has a spec without a payload, and is ended at the next start
             return Err(WorkError::io("cannot write the status in", dir.path())(error));
         }

@@ -16,6 +16,9 @@ pub const LAUNCHING: &str = "Launching command runner";
 /// What an event is called that hands a unit over.
 pub const ADOPTED: &str = "adopted";
 
+/// The name of the event that says which supervisor has the unit.
+pub const CLAIMED: &str = "claimed";
+
 /// Something that happened to a unit which runs here, or was asked of it.
 ///
 /// | event        | Pending, uploading | Pending, queued         | Pending, canceling | Running          | Running, canceling | ended |
@@ -183,7 +186,7 @@ impl Event {
             Event::PayloadCut { .. } => "payload-cut",
             Event::NoSpace { .. } => "no-space",
             Event::Expired { .. } => "expired",
-            Event::Claimed(_) => "claimed",
+            Event::Claimed(_) => CLAIMED,
             Event::Started { .. } => "started",
             Event::StartFailed { .. } => "start-failed",
             Event::Exited { .. } => "exited",

@@ -22,9 +22,10 @@ pub(super) struct Cgroup {
 }
 
 impl Cgroup {
-    /// Makes the group of `unit`; `None` where no group is delegated to us, or the kernel cannot kill one (before 5.14).
-    pub(super) fn make(unit: UnitId) -> Option<Cgroup> {
-        let path = own()?.join(format!("{PREFIX}{unit}"));
+    /// Makes the group of `unit` below `own`; `None` where no group is delegated to us, or the kernel cannot kill one
+    /// (before 5.14).
+    pub(super) fn make(own: Option<&Path>, unit: UnitId) -> Option<Cgroup> {
+        let path = own?.join(format!("{PREFIX}{unit}"));
         match fs::create_dir(&path) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return None,
             _ => {}
@@ -105,7 +106,7 @@ impl Cgroup {
 const PREFIX: &str = "netmesh-";
 
 /// The directory of the group that this process is in.
-fn own() -> Option<PathBuf> {
+pub(super) fn own() -> Option<PathBuf> {
     let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
     let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
     directory(&groups, &mounts)

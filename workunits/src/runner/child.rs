@@ -67,7 +67,7 @@ impl Child {
     ///
     /// # Errors
     /// A text: why it cannot be started.
-    pub(super) fn fork(dir: &UnitDir, launch: &Launch) -> Result<Child, String> {
+    pub(super) fn fork(dir: &UnitDir, launch: &Launch, own_group: Option<&Path>) -> Result<Child, String> {
         let plain = |error: io::Error| format!("cannot prepare the command: {error}");
         let directory = launch.directory.as_deref().map(Path::new);
         let program = program::find(&launch.argv[0], directory)?;
@@ -79,7 +79,7 @@ impl Child {
         let prepared = Prepared::new(dir, launch, program, who, ends).map_err(plain)?;
         let (at_gate, gate) = io::pipe().map_err(plain)?;
         let (failed, failure) = io::pipe().map_err(plain)?;
-        let mut cgroup = Cgroup::make(dir.id());
+        let mut cgroup = Cgroup::make(own_group, dir.id());
         let parent = Pid::this();
         // SAFETY: this process has one thread, so the child may call anything between fork and exec.
         match unsafe { fork_into(&mut cgroup) }.map_err(|errno| plain(errno.into()))? {

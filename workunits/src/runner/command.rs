@@ -1,12 +1,6 @@
 //! A local command, as the daemon sees it: start its supervisor, wake it, bury what it left behind.
 
-use std::{
-    fs, io,
-    os::unix::process::CommandExt,
-    path::Path,
-    process::{Command, Stdio},
-    time::Duration,
-};
+use std::{fs, io, time::Duration};
 
 use nix::{
     sys::signal::{Signal, killpg},
@@ -16,6 +10,7 @@ use nix::{
 use super::{
     cgroup::Cgroup,
     launch::Launch,
+    launcher::Launcher,
     process::{PidFd, boot_id, identify},
 };
 use crate::{
@@ -25,38 +20,17 @@ use crate::{
     unit::{Extra, Unit},
 };
 
-/// What a service manager told the daemon, and nobody else.
-const DAEMONS_OWN: [&str; 6] =
-    ["NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"];
-
-/// Starts a supervisor for a unit that is ready to run: `program supervise DIR`, in a process group of its own.
+/// Has a supervisor started for a unit that is ready to run.
 ///
 /// # Errors
-/// Then no supervisor runs. One that was started and could not be watched was killed: what it recorded stands.
-pub fn launch(program: &Path, dir: &UnitDir, launch: &Launch) -> io::Result<PidFd> {
+/// Then no supervisor runs, or one that has claimed the unit: what it recorded stands.
+pub fn launch(launcher: &Launcher, dir: &UnitDir, launch: &Launch) -> io::Result<PidFd> {
     crash::point("write launch");
     launch.write(dir)?;
-    let mut supervise = Command::new(program);
-    for name in DAEMONS_OWN {
-        supervise.env_remove(name);
-    }
     crash::point("spawn supervisor");
-    let mut child = supervise
-        .arg("supervise")
-        .arg(dir.path())
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .process_group(0)
-        .spawn()?;
+    let supervisor = launcher.launch(dir.id())?;
     crash::point("supervisor is spawned");
-    // Nobody waits for the child before `PidFd::ended` does, so its number is still its own.
-    let watched = i32::try_from(child.id()).map_err(io::Error::other).and_then(PidFd::of);
-    watched.inspect_err(|_| {
-        // As a rule too many open files. A unit must not run while it is said to have failed to start.
-        child.kill().ok(); // it cannot be gone: nobody has waited for it
-        child.wait().ok();
-    })
+    Ok(supervisor)
 }
 
 /// The process that looks after a unit, if it lives: its supervisor, or the runner of a Go node.

@@ -2,7 +2,7 @@
 
 use std::{
     fs, io,
-    os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
     time::Duration,
 };
 
@@ -84,14 +84,34 @@ impl PidFd {
         let _ = poll(&mut [PollFd::new(self.fd.as_fd(), PollFlags::POLLIN)], limit); // interrupted counts as over
     }
 
+    /// Waits for the end of the process, and leaves its exit code to whoever is its parent.
+    pub async fn gone(&self) -> io::Result<()> {
+        // SAFETY: an `OwnedFd` stays open, and the same, until `fd` is dropped.
+        let fd = unsafe { AsyncFd::register_with_interest(self.fd.try_clone()?, Interest::READABLE) }?;
+        fd.readable().await.map(drop)
+    }
+
     /// Waits for the end of the process; takes its exit code away if it is our child.
     pub async fn ended(self) -> io::Result<()> {
         // SAFETY: an `OwnedFd` stays open, and the same, until `fd` is dropped.
         let fd = unsafe { AsyncFd::register_with_interest(self.fd, Interest::READABLE) }?;
         let _ready = fd.readable().await?;
-        // Not our child after a restart of the daemon: then somebody else waits for it.
+        // As a rule not our child: then somebody else waits for it.
         let _ = waitid(Id::PIDFd(fd.get_ref().as_fd()), WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG);
         Ok(())
+    }
+}
+
+impl From<OwnedFd> for PidFd {
+    /// Of a descriptor that is one of a process.
+    fn from(fd: OwnedFd) -> PidFd {
+        PidFd { fd }
+    }
+}
+
+impl AsFd for PidFd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
     }
 }
 
@@ -109,6 +129,7 @@ mod tests {
         assert!(!is_alive(&other) && PidFd::open(&other).is_none(), "same pid, other start time");
         let fd = PidFd::open(&process).unwrap();
         fd.signal(Signal::SIGKILL).unwrap();
+        fd.gone().await.unwrap();
         fd.ended().await.unwrap();
         assert!(child.wait().is_err(), "its end was taken already");
         assert!(!is_alive(&process));

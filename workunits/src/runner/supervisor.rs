@@ -24,6 +24,7 @@ use nix::{
 };
 
 use super::{
+    cgroup,
     child::Child,
     descendants::{kill_all, reap},
     launch::Launch,
@@ -47,11 +48,16 @@ use crate::{
 /// Supervises the unit in `dir` to its end. The whole of `PROGRAM supervise UNITDIR`; call it before any thread exists,
 /// and before the program has opened anything: what it was started with, apart from stdio, is let go of.
 pub fn main(dir: &Path) -> ExitCode {
+    in_group(dir, cgroup::own().as_deref())
+}
+
+/// The same for whoever knows already which control group this process is in, if any.
+pub(super) fn in_group(dir: &Path, own_group: Option<&Path>) -> ExitCode {
     // A pipe or a lock that the daemon inherited must not be held for as long as the longest unit runs.
     // SAFETY: nothing in this process owns a descriptor yet. An old kernel without the call changes nothing.
     unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, 0) };
     let Some(dir) = UnitDir::at(dir) else { return ExitCode::from(2) };
-    match supervise(&dir) {
+    match supervise(&dir, own_group) {
         Ok(()) => ExitCode::SUCCESS,
         Err(Over) => ExitCode::FAILURE,
     }
@@ -60,7 +66,7 @@ pub fn main(dir: &Path) -> ExitCode {
 /// There is nothing more to do: somebody else has the unit, or it was ended or removed.
 struct Over;
 
-fn supervise(dir: &UnitDir) -> Result<(), Over> {
+fn supervise(dir: &UnitDir, own_group: Option<&Path>) -> Result<(), Over> {
     // Before the claim: from then on the daemon may wake us, and a wake-up must not end us.
     let mut reaper = Reaper::start().map_err(|_| Over)?;
     crash::point("claim");
@@ -73,7 +79,7 @@ fn supervise(dir: &UnitDir) -> Result<(), Over> {
         }
     };
     crash::point("fork");
-    let mut child = match Child::fork(dir, &launch) {
+    let mut child = match Child::fork(dir, &launch, own_group) {
         Ok(child) => child,
         Err(why) => return start_failed(dir, why),
     };
@@ -113,7 +119,10 @@ fn run(dir: &UnitDir, launch: &Launch, child: &mut Child, reaper: &mut Reaper) -
     let truncated = child.output.as_ref().and_then(|output| output.truncated());
     // The output is on disk before the end that vouches for it.
     for path in [dir.stdout_path(), dir.stderr_path()] {
-        if let Ok(file) = File::open(path) {
+        // An empty file that a power cut takes away is as good as there.
+        if let Ok(file) = File::open(path)
+            && file.metadata().is_ok_and(|meta| meta.len() > 0)
+        {
             file.sync_data().ok(); // a disk that cannot will not record the end either, which is tried until it can
         }
     }

@@ -18,7 +18,7 @@ use serde_json::{Map, Value};
 use super::{Spec, UnitDir};
 use crate::{
     crash,
-    logic::state::Note,
+    logic::state::{CLAIMED, Note},
     unit::{Unit, rfc3339},
 };
 
@@ -89,7 +89,7 @@ impl Log {
         now: SystemTime,
     ) -> io::Result<()> {
         let Happened { name, note, lazy } = happened;
-        let seq = self.entries.last().map_or(1, |last| last.seq + 1);
+        let seq = self.entries.last().map_or(1, |last| last.seq.saturating_add(1));
         let entry =
             Entry { seq, at: rfc3339(now), event: name.to_owned(), set: difference(before, after), note };
         let mut line = serde_json::to_vec(&entry)?;
@@ -142,6 +142,11 @@ impl Log {
     /// The newest note that says what `pick` asks for.
     pub fn last<T>(&self, pick: impl Fn(&Note) -> Option<T>) -> Option<T> {
         self.entries.iter().rev().find_map(|entry| pick(&entry.note))
+    }
+
+    /// Whether the last event is one that the status file need not tell of before the next one does.
+    pub fn ends_lazily(&self) -> bool {
+        self.entries.last().is_some_and(|last| last.event == CLAIMED)
     }
 
     /// Whether an event of this name ever happened.
@@ -224,6 +229,17 @@ mod tests {
         dir.remove().unwrap();
         log.take_back(&dir);
         assert!(!dir.path().exists(), "a directory that is gone is not made again");
+    }
+
+    #[test]
+    fn an_event_of_the_last_number_is_followed_by_another() {
+        let (_root, dir, spec) = fixture();
+        let last = format!("{{\"seq\":{},\"at\":\"\",\"event\":\"changed\",\"set\":{{}}}}\n", u64::MAX);
+        fs::write(dir.events_path(), last).unwrap();
+        let (first, ended) = (spec.newborn(), Unit { state: State::Failed, ..spec.newborn() });
+        let mut log = Log::read(&dir).unwrap();
+        log.append(&dir, happened("ended"), Some(&first), &ended, SystemTime::UNIX_EPOCH).unwrap();
+        assert_eq!(Log::read(&dir).unwrap().rebuild(Some(&spec)), Some(ended));
     }
 
     #[test]

@@ -25,6 +25,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use nix::fcntl::RenameFlags;
 pub use spec::Spec;
 
 use crate::{crash, unit::UnitId};
@@ -68,11 +69,12 @@ impl Store {
             if !spec.secrets.is_empty() {
                 dir.keep_secrets(&spec.secrets)?;
             }
-            // Nobody looks before this returns, so the order of sync and rename does not matter.
-            write_whole(&dir.path, "spec", &spec.to_bytes())?.sync_data()?;
             // Named now, so that what is appended to it later needs no second sync of the directory.
             crash::point("make events");
             dir.append_to(&dir.events_path())?;
+            // Nobody looks before this returns, so the order of sync and rename does not matter; but the first sync brings
+            // everything before it along, on most file systems.
+            write_whole(&dir.path, "spec", &spec.to_bytes())?.sync_data()?;
             crash::point("sync directory");
             sync_dir(&dir.path)?;
             sync_dir(&self.root)
@@ -214,6 +216,22 @@ impl UnitDir {
         write_whole(&self.path, name, bytes).map(drop)
     }
 
+    /// Writes `status`, never seen half-written by whoever opens it now.
+    ///
+    /// The file that it takes the place of is kept as `status.tmp` for the next change, and goes with the `last` one: to
+    /// make a file and remove one for each change is slow where a file system does not give a number out again soon.
+    pub fn replace_status(&self, bytes: &[u8], last: bool) -> io::Result<()> {
+        let (_file, temporary) = write_temporary(&self.path, "status", bytes)?;
+        let status = self.status_path();
+        crash::point("rename");
+        let exchanged = !last && {
+            let here = nix::fcntl::AT_FDCWD;
+            nix::fcntl::renameat2(here, &temporary, here, &status, RenameFlags::RENAME_EXCHANGE).is_ok()
+        };
+        // The first one has nothing to change places with, and not every file system lets files do so.
+        if exchanged { Ok(()) } else { fs::rename(&temporary, status) }
+    }
+
     /// Gives back the room that payload and outputs take.
     pub fn empty(&self) -> io::Result<()> {
         for path in [self.stdin_path(), self.stdout_path(), self.stderr_path()] {
@@ -322,6 +340,22 @@ mod tests {
         fs::create_dir_all(root.join("not a unit")).unwrap();
         fs::write(root.join("aB3dEf9Z"), "a file").unwrap();
         assert_eq!(Store::open(root).unwrap().ids().unwrap(), []);
+    }
+
+    #[test]
+    fn a_status_is_replaced_whole_and_its_last_change_leaves_one_file() {
+        let root = tempfile::tempdir().unwrap();
+        let store = Store::open(root.path().join("node")).unwrap();
+        let dir = store.create("aB3dEf9Z".parse().unwrap(), &Spec::default()).unwrap();
+        dir.replace_status(b"a long first one", false).unwrap();
+        let mut opened = File::open(dir.status_path()).unwrap();
+        dir.replace_status(b"2", false).unwrap();
+        assert_eq!(fs::read(dir.status_path()).unwrap(), b"2");
+        assert_eq!(io::read_to_string(&mut opened).unwrap(), "a long first one");
+        dir.replace_status(b"three", false).unwrap();
+        dir.replace_status(b"4", true).unwrap();
+        assert_eq!(fs::read(dir.status_path()).unwrap(), b"4");
+        assert!(!dir.path().join("status.tmp").exists());
     }
 
     #[test]

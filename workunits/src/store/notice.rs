@@ -5,18 +5,21 @@
 
 use std::{
     collections::HashMap,
+    ffi::OsStr,
     io,
     path::Path,
     sync::{Arc, Mutex, PoisonError, Weak},
     time::Duration,
 };
 
-use inotify::{EventMask, Inotify, WatchDescriptor, WatchMask, Watches};
+use inotify::{Event, EventMask, Inotify, WatchDescriptor, WatchMask, Watches};
 use tokio::{
     io::{Interest, unix::AsyncFd},
     sync::watch,
     task::JoinHandle,
 };
+
+use super::UnitDir;
 
 /// How often a subscription without a watch looks.
 const FALLBACK: Duration = Duration::from_millis(250);
@@ -35,7 +38,15 @@ struct Shared {
 
 struct Watched {
     watches: Watches,
-    wakers: HashMap<WatchDescriptor, (watch::Sender<()>, usize)>,
+    wakers: HashMap<WatchDescriptor, Waker>,
+}
+
+/// Who wakes with one watch.
+struct Waker {
+    sender: watch::Sender<()>,
+    subscriptions: usize,
+    /// Whether any file means something, or those alone that tell how a unit gets on.
+    any_file: bool,
 }
 
 /// Wakes its holder when the thing that it is about may have changed.
@@ -66,26 +77,33 @@ impl Notices {
         Notices { shared }
     }
 
-    /// Wakes when a file in the directory is made, moved in, closed after writing or removed.
+    /// Wakes when the status in a unit's directory is replaced or written anew, an output appears, or the directory goes.
+    pub fn unit(&self, dir: &UnitDir) -> Subscription {
+        use WatchMask as On;
+        let moved = On::MOVED_TO | On::MOVE_SELF;
+        self.subscribe(dir.path(), moved | On::CREATE | On::CLOSE_WRITE | On::DELETE_SELF, false)
+    }
+
+    /// Wakes when any file in a directory is made, moved, closed after writing or removed. Not for a unit's own.
     pub fn directory(&self, path: &Path) -> Subscription {
         use WatchMask as On;
         let moved = On::MOVED_TO | On::MOVED_FROM | On::MOVE_SELF;
-        self.subscribe(path, moved | On::CREATE | On::CLOSE_WRITE | On::DELETE | On::DELETE_SELF)
+        self.subscribe(path, moved | On::CREATE | On::CLOSE_WRITE | On::DELETE | On::DELETE_SELF, true)
     }
 
     /// Wakes when the file is written to.
     pub fn file(&self, path: &Path) -> Subscription {
-        self.subscribe(path, WatchMask::MODIFY | WatchMask::CLOSE_WRITE | WatchMask::DELETE_SELF)
+        self.subscribe(path, WatchMask::MODIFY | WatchMask::CLOSE_WRITE | WatchMask::DELETE_SELF, true)
     }
 
-    fn subscribe(&self, path: &Path, mask: WatchMask) -> Subscription {
+    fn subscribe(&self, path: &Path, mask: WatchMask, any_file: bool) -> Subscription {
         let mut watched = self.shared.lock();
         let waker = watched.as_mut().and_then(|watched| match watched.watches.add(path, mask) {
             Ok(descriptor) => {
-                let (waker, count) =
-                    watched.wakers.entry(descriptor.clone()).or_insert_with(|| (watch::Sender::new(()), 0));
-                *count += 1;
-                Some((descriptor, waker.subscribe()))
+                let fresh = || Waker { sender: watch::Sender::new(()), subscriptions: 0, any_file };
+                let waker = watched.wakers.entry(descriptor.clone()).or_insert_with(fresh);
+                waker.subscriptions += 1;
+                Some((descriptor, waker.sender.subscribe()))
             }
             Err(error) => {
                 tracing::debug!(path = %path.display(), %error, "no watch: looking four times a second instead");
@@ -115,9 +133,9 @@ impl Drop for Subscription {
         };
         let mut watched = shared.lock();
         let Some(watched) = watched.as_mut() else { return };
-        if let Some((_, count)) = watched.wakers.get_mut(&descriptor) {
-            *count -= 1;
-            if *count == 0 {
+        if let Some(waker) = watched.wakers.get_mut(&descriptor) {
+            waker.subscriptions -= 1;
+            if waker.subscriptions == 0 {
                 watched.wakers.remove(&descriptor);
                 // Fails when the file is gone, and its watch with it.
                 let _ = watched.watches.remove(descriptor);
@@ -131,17 +149,18 @@ impl Shared {
         self.watches.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn wake(&self, descriptor: Option<&WatchDescriptor>, forget: bool) {
+    fn wake<S: AsRef<OsStr>>(&self, event: &Event<S>) {
         let mut watched = self.lock();
-        let Some(watched) = watched.as_mut() else { return };
-        match descriptor {
-            Some(descriptor) if forget => drop(watched.wakers.remove(descriptor)),
-            Some(descriptor) => {
-                if let Some((waker, _)) = watched.wakers.get(descriptor) {
-                    waker.send_replace(());
-                }
-            }
-            None => watched.wakers.values().for_each(|(waker, _)| waker.send_replace(())),
+        let Some(Watched { wakers, .. }) = watched.as_mut() else { return };
+        if event.mask.contains(EventMask::Q_OVERFLOW) {
+            wakers.values().for_each(|waker| waker.sender.send_replace(()));
+        } else if event.mask.contains(EventMask::IGNORED) {
+            // A watch that the kernel dropped wakes nobody any more: its holders fall back to looking.
+            wakers.remove(&event.wd);
+        } else if let Some(waker) = wakers.get(&event.wd)
+            && (waker.any_file || is_news(event))
+        {
+            waker.sender.send_replace(());
         }
     }
 }
@@ -170,14 +189,24 @@ async fn read(mut inotify: AsyncFd<Inotify>, shared: Weak<Shared>) {
             Err(_not_ready) => continue,
         };
         let Some(shared) = shared.upgrade() else { return };
-        for event in events {
-            let descriptor = (!event.mask.contains(EventMask::Q_OVERFLOW)).then_some(&event.wd);
-            // A watch that the kernel dropped wakes nobody any more: its holders fall back to looking.
-            shared.wake(descriptor, event.mask.contains(EventMask::IGNORED));
-        }
+        events.iter().for_each(|event| shared.wake(event));
     }
     if let Some(shared) = shared.upgrade() {
         shared.lock().take();
+    }
+}
+
+/// Whether an event may mean something to somebody: of the files in a unit's directory only these are looked at, and each
+/// of a unit's steps touches several others.
+fn is_news<S: AsRef<OsStr>>(event: &Event<S>) -> bool {
+    match event.name.as_ref().map(AsRef::as_ref) {
+        // Ours replaces it; a Go runner writes in place.
+        Some(name) if name == "status" => event.mask.intersects(EventMask::MOVED_TO | EventMask::CLOSE_WRITE),
+        Some(name) if name == "stdout" || name == "stderr" => {
+            event.mask.intersects(EventMask::MOVED_TO | EventMask::CREATE)
+        }
+        Some(_) => false,
+        None => true, // the watched thing itself
     }
 }
 
@@ -185,24 +214,51 @@ async fn read(mut inotify: AsyncFd<Inotify>, shared: Weak<Shared>) {
 mod tests {
     use super::*;
 
+    fn dir(root: &tempfile::TempDir) -> UnitDir {
+        let path = root.path().join("aB3dEf9Z");
+        std::fs::create_dir(&path).unwrap();
+        UnitDir::at(&path).unwrap()
+    }
+
     #[tokio::test]
     async fn a_change_wakes_everybody_who_subscribed_before_it() {
         let root = tempfile::tempdir().unwrap();
-        let file = root.path().join("stdout");
+        let dir = dir(&root);
         let notices = Notices::start();
-        let mut directory = notices.directory(root.path());
-        std::fs::write(&file, "").unwrap();
-        directory.changed().await;
-        let (mut one, mut two) = (notices.file(&file), notices.file(&file));
-        std::fs::write(&file, "more").unwrap();
+        let mut unit = notices.unit(&dir);
+        std::fs::write(dir.stdout_path(), "").unwrap();
+        unit.changed().await;
+        dir.write_whole("status", b"replaced").unwrap();
+        unit.changed().await;
+        std::fs::write(dir.status_path(), "in place").unwrap();
+        unit.changed().await;
+        let (mut one, mut two) = (notices.file(&dir.stdout_path()), notices.file(&dir.stdout_path()));
+        std::fs::write(dir.stdout_path(), "more").unwrap();
         one.changed().await;
         drop(one); // leaves the other's watch in place
         two.changed().await;
     }
 
     #[tokio::test]
+    async fn what_nobody_looks_at_wakes_nobody() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = dir(&root);
+        let notices = Notices::start();
+        let unit = notices.unit(&dir);
+        for name in ["status.tmp", "status.lock", "events", "launch", "stdin"] {
+            std::fs::write(dir.path().join(name), "x").unwrap();
+        }
+        // In order: what comes after all of them is the first to be heard of.
+        let mut last = notices.file(&dir.events_path());
+        std::fs::write(dir.events_path(), "x").unwrap();
+        last.changed().await;
+        let woken = unit.waker.as_ref().map(|(_, woken)| woken.has_changed().unwrap());
+        assert_eq!(woken, Some(false));
+    }
+
+    #[tokio::test]
     async fn without_a_watch_a_subscription_still_looks() {
         let notices = Notices::start();
-        notices.directory(Path::new("/nonexistent/unit")).changed().await;
+        notices.unit(&UnitDir::at(Path::new("/nonexistent/aB3dEf9Z")).unwrap()).changed().await;
     }
 }

@@ -86,7 +86,9 @@ impl Released {
 
     /// Whether a request was released within the last day.
     pub fn contains(&self, request: &Request, now: SystemTime) -> bool {
-        self.since.get(request).is_some_and(|since| since + REMEMBERED.as_secs() >= seconds(now))
+        self.since
+            .get(request)
+            .is_some_and(|since| since.saturating_add(REMEMBERED.as_secs()) >= seconds(now))
     }
 }
 
@@ -121,5 +123,15 @@ mod tests {
         assert!(Released::open(path.clone(), now).unwrap().contains(&request, now));
         let later = now + REMEMBERED + Duration::from_secs(1);
         assert!(!Released::open(path, later).unwrap().contains(&request, later));
+    }
+
+    #[test]
+    fn a_moment_that_no_clock_can_show_is_remembered_and_breaks_nothing() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("released");
+        fs::write(&path, format!("{{\"at\":{},\"owner\":\"uid:1\",\"request_id\":\"00\"}}\n", u64::MAX))
+            .unwrap();
+        let request = Request { owner: "uid:1".into(), id: "00".into() };
+        assert!(Released::open(path, UNIX_EPOCH).unwrap().contains(&request, UNIX_EPOCH));
     }
 }

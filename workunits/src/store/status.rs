@@ -37,6 +37,7 @@ pub enum StepError {
 pub struct Locked<'a> {
     dir: &'a UnitDir,
     _lock: File,
+    spec: Option<Spec>,
     unit: Option<Unit>,
     log: Log,
 }
@@ -76,16 +77,17 @@ pub fn lock(dir: &UnitDir) -> io::Result<Locked<'_>> {
         Err(error) => return Err(error),
     };
     let spec = Spec::read(dir).ok().flatten();
-    let mut locked = Locked { dir, _lock: lock, unit, log };
+    let mut locked = Locked { dir, _lock: lock, spec: None, unit, log };
     // Whoever was killed between log and file has left the file behind. Without a spec the file is that of a Go node,
     // which changes it and knows no log.
     if locked.unit.is_none() || spec.is_some() && !locked.log.entries.is_empty() {
         let shown = locked.unit.clone();
         locked.trust_log(spec.as_ref());
-        if shown != locked.unit && !locked.log.entries.is_empty() {
+        if shown != locked.unit && !locked.log.entries.is_empty() && !locked.log.ends_lazily() {
             locked.show()?;
         }
     }
+    locked.spec = spec;
     Ok(locked)
 }
 
@@ -150,11 +152,16 @@ impl Locked<'_> {
     /// Records `after` as it is, whatever came before.
     pub fn record(&mut self, happened: Happened<'_>, mut after: Unit, now: SystemTime) -> io::Result<()> {
         after.format = FORMAT;
-        let spec = self.dir.spec_path().exists();
-        // Without a spec, the first event must carry the whole status.
-        let before = if spec || !self.log.entries.is_empty() { self.unit.as_ref() } else { None };
+        // The first event leads from the unit's birth to `after`, whatever the file says; without a spec it carries the whole
+        // status. Every later one leads from what the log told when the lock was taken.
+        let newborn = self.spec.as_ref().map(Spec::newborn);
+        let before = if self.log.entries.is_empty() { newborn.as_ref() } else { self.unit.as_ref() };
+        let lazy = happened.lazy;
         self.log.append(self.dir, happened, before, &after, now)?;
         let before = self.unit.replace(after);
+        if lazy {
+            return Ok(()); // the next event comes at once, and the file follows then
+        }
         self.show().inspect_err(|_| {
             // A full disk may have taken the one and not the other. What failed has not happened.
             self.log.take_back(self.dir);
@@ -223,10 +230,11 @@ fn parse(bytes: &[u8]) -> Option<Unit> {
     serde_json::from_slice(bytes).ok()
 }
 
-fn replace(dir: &UnitDir, unit: &Unit) -> io::Result<()> {
+/// Replaces the file. For whoever holds the lock, or is alone in knowing the unit.
+pub(crate) fn replace(dir: &UnitDir, unit: &Unit) -> io::Result<()> {
     let mut bytes = netmesh::json::to_go_string(unit).into_bytes();
     bytes.push(b'\n');
-    dir.write_whole("status", &bytes)
+    dir.replace_status(&bytes, unit.state.is_terminal())
 }
 
 #[cfg(test)]
@@ -258,6 +266,16 @@ mod tests {
         fs::remove_file(dir.status_path()).unwrap();
         lock(&dir).unwrap().show().unwrap();
         assert_eq!(fs::read(dir.status_path()).unwrap(), whole);
+    }
+
+    #[test]
+    fn the_first_event_tells_all_even_where_the_log_was_lost_and_the_status_was_not() {
+        let (_root, dir, spec) = fixture();
+        let running = Unit { state: State::Running, pid: Some(7), format: FORMAT, ..spec.newborn() };
+        replace(&dir, &running).unwrap();
+        let (told, _) = take_step(&dir, &Event::Cancel, SystemTime::UNIX_EPOCH).unwrap();
+        assert_eq!(told.state, State::Running);
+        assert_eq!(lock(&dir).unwrap().unit(), Some(&told));
     }
 
     #[test]

@@ -16,6 +16,8 @@ use crate::{
 
 /// The most that one read brings.
 const BLOCK: usize = 128 * 1024;
+/// The same for a start: most outputs are short.
+const FIRST_BLOCK: usize = 4 * 1024;
 
 /// Reads one output of a unit.
 pub struct Follower {
@@ -53,7 +55,7 @@ impl Follower {
         };
         Follower {
             // Until the file exists its directory says when it does.
-            news: notices.directory(unit.dir().path()),
+            news: notices.unit(unit.dir()),
             path,
             output,
             file: None,
@@ -88,7 +90,7 @@ impl Follower {
         }
         let Some(file) = &self.file else { return Ok(if over { Look::End } else { Look::Nothing }) };
         if self.buffer.is_empty() {
-            self.buffer.resize(BLOCK, 0);
+            self.buffer.resize(FIRST_BLOCK, 0);
         }
         match file.read_at(&mut self.buffer, position)? {
             0 if over => Ok(Look::End),
@@ -96,6 +98,9 @@ impl Follower {
             read => {
                 self.position = Some(position + read as u64);
                 let whole = Bytes::copy_from_slice(&self.buffer[..read]);
+                if read == self.buffer.len() && read < BLOCK {
+                    self.buffer.resize(BLOCK, 0); // there is much of it
+                }
                 Ok(Look::Bytes(whole))
             }
         }
@@ -121,8 +126,8 @@ impl Follower {
             Output::Stderr => unit.stderr_size.unwrap_or(0),
         };
         let closing = self.closing.has_changed().is_err(); // the engine is gone, and nobody would wake us
-        let home = std::fs::metadata(&self.path).map_or(0, |meta| meta.len()) >= size;
-        life.gone || closing || unit.state.is_terminal() && (life.settled || home)
+        let home = || std::fs::metadata(&self.path).map_or(0, |meta| meta.len()) >= size;
+        life.gone || closing || unit.state.is_terminal() && (life.settled || home())
     }
 
     fn open(&mut self) -> io::Result<()> {

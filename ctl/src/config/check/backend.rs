@@ -6,6 +6,7 @@ use std::{
 };
 
 use netmesh::{
+    backend::ws::{BadHeader, WsUrl},
     id::{Cost, NodeId},
     logic::{Heartbeat, LinkConfig},
 };
@@ -25,6 +26,9 @@ use super::{
 /// All addresses of the machine, of both families.
 pub(super) const ANY: &str = "0.0.0.0";
 
+/// The path that stands for all paths.
+const ALL_PATHS: &str = "/";
+
 pub(super) fn listeners(
     items: &[Item],
     heartbeat: Option<Heartbeat>,
@@ -34,24 +38,22 @@ pub(super) fn listeners(
     let mut sockets: Vec<Socket> = Vec::new();
     let mut listeners = Vec::new();
     for item in items {
-        let backend = match item.schema.name {
-            "tcp-listener" => Backend::Tcp,
-            "quic-listener" => Backend::Quic,
-            _ => continue,
-        };
+        let Some(backend) = backend(item, "-listener") else { continue };
         let port = item.get("port", report, |value| port(value.integer()?));
         let host = item.get("bindaddr", report, |value| {
             if value.is_empty() { Ok(ANY.to_owned()) } else { bind_host(&value.text()?) }
         });
         let link = link(item, heartbeat, report);
         let tls = profiles.server_of(item, "tls", report);
+        let path = item.get("path", report, path);
         let Some(port) = port else { continue };
         let socket = Socket { backend, host: host.unwrap_or_else(|| ANY.to_owned()), port, mark: item.mark };
         if let Some(other) = sockets.iter().find(|other| other.clashes(&socket)) {
             let text = format!("port {port} is taken by {} already; choose another", other.mark);
             report.problem(item.mark_of("port"), item.schema.name, text);
         }
-        listeners.push(Listener { backend, bind: format!("{}:{port}", socket.host), link, tls });
+        let path = path.unwrap_or_else(|| ALL_PATHS.to_owned());
+        listeners.push(Listener { backend, bind: format!("{}:{port}", socket.host), link, tls, path });
         sockets.push(socket);
     }
     listeners
@@ -65,25 +67,58 @@ pub(super) fn peers(
 ) -> Vec<Peer> {
     let mut peers: Vec<Peer> = Vec::new();
     for item in items {
-        let backend = match item.schema.name {
-            "tcp-peer" => Backend::Tcp,
-            "quic-peer" => Backend::Quic,
-            _ => continue,
-        };
-        let address = item.get("address", report, |value| address(&value.text()?));
+        let Some(backend) = backend(item, "-peer") else { continue };
+        let address = item.get("address", report, |value| match backend {
+            Backend::Ws => url(&value.text()?),
+            _ => address(&value.text()?),
+        });
+        let extra_header = item.get("extraheader", report, |value| {
+            let given = (!value.is_empty()).then(|| value.text()).transpose()?;
+            given.map(|text| text.parse().map_err(|error: BadHeader| error.to_string())).transpose()
+        });
         let redial = item.get("redial", report, Node::boolean).unwrap_or(true);
         let link = link(item, heartbeat, report);
         let tls = profiles.client_of(item, "tls", report);
         let Some(address) = address else { continue };
+        let tls = match backend {
+            Backend::Ws if address.starts_with("wss:") => {
+                Some(tls.unwrap_or_else(|| profiles.default_client()))
+            }
+            Backend::Ws => {
+                if tls.is_some() {
+                    let text = format!("`tls` has no effect, since {address} is not encrypted; write wss://");
+                    report.warning(item.mark_of("tls"), item.schema.name, text);
+                }
+                None
+            }
+            _ => tls,
+        };
         if peers.iter().any(|peer| peer.backend == backend && peer.address == address) {
             let text = format!(
                 "`{address}` is dialled by an earlier section already; two links to one node are refused"
             );
             report.warning(item.mark_of("address"), item.schema.name, text);
         }
-        peers.push(Peer { backend, address, redial, link, tls });
+        let extra_header = extra_header.flatten();
+        peers.push(Peer { backend, address, redial, link, tls, extra_header });
     }
     peers
+}
+
+/// The backend of a section whose name ends in `role`.
+fn backend(item: &Item, role: &str) -> Option<Backend> {
+    let name = item.schema.name.strip_suffix(role)?;
+    Backend::ALL.into_iter().find_map(|(other, backend)| (name == other).then_some(backend))
+}
+
+fn url(text: &str) -> Converted<String> {
+    text.parse::<WsUrl>().map(|url| url.to_string()).map_err(|error| error.to_string())
+}
+
+/// The path of a WebSocket listener.
+fn path(value: &Node) -> Converted<String> {
+    let path = if value.is_empty() { ALL_PATHS.to_owned() } else { value.text()? };
+    if path.starts_with('/') { Ok(path) } else { Err(format!("`{path}` is no path; write /{path}")) }
 }
 
 /// What one listener takes for itself.
@@ -98,7 +133,10 @@ impl Socket {
     fn clashes(&self, other: &Socket) -> bool {
         let any = |host: &str| matches!(host, ANY | "[::]");
         let same_host = self.host == other.host || any(&self.host) || any(&other.host);
-        self.port != 0 && self.port == other.port && self.backend == other.backend && same_host
+        self.port != 0
+            && self.port == other.port
+            && self.backend.shares_ports_with(other.backend)
+            && same_host
     }
 }
 

@@ -56,7 +56,8 @@ pub(super) fn check(items: &[Item], options: &LoadOptions, report: &mut Report) 
     let peers = backend::peers(items, heartbeat, &profiles, report_on);
     let control_services = control::services(items, &profiles, report_on);
     let inbound = proxy::inbound(items, &profiles, report_on);
-    let outbound = proxy::outbound(items, &profiles, report_on);
+    let proxy::Services { outbound, command_services, ip_routers } =
+        proxy::services(items, &profiles, report_on);
     let verification = first("work-verification");
     let work_verification = verification.and_then(|item| work::verification(item, report_on));
     let work_signing = first("work-signing").and_then(|item| work::signing(item, report_on));
@@ -64,12 +65,18 @@ pub(super) fn check(items: &[Item], options: &LoadOptions, report: &mut Report) 
     let audit = first("audit").map(|item| audit::audit(item, report_on));
     let work_commands = work::commands(items, verification.is_some(), report_on);
 
-    let backends = ["tcp-listener", "tcp-peer", "quic-listener", "quic-peer"];
-    let has = |names: &[&str]| items.iter().any(|item| names.contains(&item.schema.name));
+    let is_backend = |name: &str| name.ends_with("-listener") || name.ends_with("-peer");
+    let has = |is: &dyn Fn(&str) -> bool| items.iter().any(|item| is(item.schema.name));
     // With another problem told, what is missing may be just what was wrong.
-    if report.is_clean() && !local_only && !has(&backends) && !has(&["control-service"]) {
+    if report.is_clean() && !local_only && !has(&is_backend) && !has(&|name| name == "control-service") {
         let text = "nothing to do: no listener, peer or control service; add one, or `local-only` to stay up without";
         report.problem(None, "", text);
+    }
+    let mut tls_clients = profiles.clients();
+    for tls in peers.iter().filter_map(|peer| peer.tls.as_ref()) {
+        if !tls_clients.iter().any(|profile| profile.name == tls.name) {
+            tls_clients.push(tls.clone()); // the one that nobody has written
+        }
     }
     node.map(|node| Config {
         node,
@@ -82,12 +89,14 @@ pub(super) fn check(items: &[Item], options: &LoadOptions, report: &mut Report) 
         log_level,
         local_only,
         tls_servers: profiles.servers(),
-        tls_clients: profiles.clients(),
+        tls_clients,
         listeners,
         peers,
         control_services,
         inbound,
         outbound,
+        command_services,
+        ip_routers,
         work_commands,
         work_signing,
         work_verification,

@@ -19,6 +19,9 @@ use super::super::{
     value::Converted,
 };
 
+/// The profile that counts where none is named.
+const DEFAULT: &str = "default";
+
 /// All profiles of a file by name; `None` is one that has faults, which are noted.
 pub(in super::super) struct Profiles {
     servers: BTreeMap<String, Option<ServerSettings>>,
@@ -53,6 +56,22 @@ impl Profiles {
     /// Every profile of an end that calls.
     pub(in super::super) fn clients(&self) -> Vec<ClientSettings> {
         self.clients.values().flatten().cloned().collect()
+    }
+
+    /// What counts where `wss` is called and no profile named. Receptor then looks for one called `default`, and has none;
+    /// here, where nobody has written one, the authorities of the system are trusted, as a browser would.
+    pub(super) fn default_client(&self) -> ClientSettings {
+        let own = self.clients.get(DEFAULT).cloned().flatten();
+        own.unwrap_or_else(|| ClientSettings {
+            name: DEFAULT.to_owned(),
+            identity: None,
+            root_cas: None,
+            insecure_skip_verify: false,
+            pinned: Vec::new(),
+            min_tls13: false,
+            own_node: None,
+            node_id_rule: NodeIdRule::default(),
+        })
     }
 
     /// The `tls-server` that `key` of `item` names, if it names one.

@@ -116,7 +116,7 @@ const MISTAKES: &[(&str, &str)] = &[
     ("--tcp-listener port=x", "argument 2: tcp-listener: port: `x` is no whole number"),
     ("--tcp-listener port=1 cost=-1", "argument 3: tcp-listener: cost: connection cost must be positive"),
     ("--tcp-listener port=1 --tcp-listener port=1", "argument 4: tcp-listener: port 1 is taken by argument 1 already"),
-    ("--ws-peer address=x --local-only", "argument 1: ws-peer: this section is not supported yet"),
+    ("--work-kubernetes worktype=x --local-only", "argument 1: work-kubernetes: this section is not supported yet"),
     ("--node id=foo", "the command line: nothing to do"),
 ];
 

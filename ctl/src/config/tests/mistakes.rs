@@ -62,7 +62,13 @@ const MISTAKES: &[Mistake] = &[
     ("- cert-makereq: {commonname: a, outreq: b}",
      &["f.yml:1:3: cert-makereq: must provide either InKey or OutKey", "f.yml:1:3: cert-makereq: this file makes certificates"]),
     ("- control-service: {tcptls: x}", &["f.yml:1:21: control-service: tcptls: unknown TLS config x; add a `tls-server`"]),
-    ("- local-only\n- ws-peer: {address: x}", &["f.yml:2:3: ws-peer: this section is not supported yet"]),
+    ("- ws-peer: {address: 'a:1'}", &["f.yml:1:22: ws-peer: address: address a:1 is not a valid URL: "]),
+    ("- ws-peer: {address: 'ws://a', extraheader: x}", &["f.yml:1:45: ws-peer: extraheader: extra header must be in the form key:value"]),
+    ("- ws-listener: {port: 1, path: mesh}", &["f.yml:1:32: ws-listener: path: `mesh` is no path; write /mesh"]),
+    ("- ws-listener: {port: 1}\n- tcp-listener: {port: 1}", &["f.yml:2:18: tcp-listener: port 1 is taken by line 1 already"]),
+    ("- udp-listener: {port: 1}\n- quic-listener: {port: 1}", &["f.yml:2:19: quic-listener: port 1 is taken by line 1 already"]),
+    ("- udp-listener: {port: 1, tls: x}", &["f.yml:1:27: udp-listener: unknown key `tls`"]),
+    ("- local-only\n- work-python: {worktype: x}", &["f.yml:2:3: work-python: this section is not supported yet"]),
     ("local-only: {}\nwork-kubernetes: [{worktype: x}]", &["f.yml:2:1: work-kubernetes: this section is not supported yet"]),
     // The node.
     ("- local-only\n- node: {id: localhost}", &["f.yml:2:14: node: id: node ID \"localhost\" is reserved"]),
@@ -167,7 +173,7 @@ fn every_mistake_is_told_with_its_place_and_its_remedy() {
 
 #[test]
 fn all_problems_come_at_once_in_the_order_of_the_file() {
-    let text = "- node: {id: localhost, foo: 1}\n- tcp-peer: {address: a, cost: 0}\n- tcp-listener:\n- ws-peer: {}\n";
+    let text = "- node: {id: localhost, foo: 1}\n- tcp-peer: {address: a, cost: 0}\n- tcp-listener:\n- udp-client: {}\n";
     let lines: Vec<_> = problems(text).iter().map(|p| p.split(':').nth(1).unwrap().to_owned()).collect();
     assert_eq!(lines, ["1", "1", "2", "2", "3", "4"]);
 }

@@ -8,6 +8,7 @@ mod firewall;
 mod forms;
 mod mistakes;
 mod mutations;
+mod services;
 mod show;
 mod spec;
 mod tls;

@@ -28,6 +28,8 @@ const LISTENER: &[(&str, &str)] = &[
 ];
 const PEER: &[(&str, &str)] =
     &[("address", "a:1"), ("redial", "false"), ("cost", "1.5"), ("allowedpeers", "[\"a\"]")];
+const WS_PEER: &[(&str, &str)] =
+    &[("address", "ws://a:1/"), ("redial", "false"), ("cost", "1.5"), ("allowedpeers", "[\"a\"]")];
 
 #[rustfmt::skip]
 const SPEC: &[Row] = &[
@@ -55,14 +57,14 @@ const SPEC: &[Row] = &[
     // 2.7, 2.8
     ("tcp-listener", Taken("port=0"), LISTENER),
     ("tcp-listener", Taken("port=0"), &[("tls", "srv")]),
-    ("udp-listener", Refused, LISTENER),
-    ("ws-listener", Refused, LISTENER),
-    ("ws-listener", Refused, &[("tls", "srv"), ("path", "/")]),
+    ("udp-listener", Taken("port=0"), LISTENER),
+    ("ws-listener", Taken("port=0"), LISTENER),
+    ("ws-listener", Taken("port=0"), &[("tls", "srv"), ("path", "/")]),
     ("tcp-peer", Taken("address=a:1"), PEER),
     ("tcp-peer", Taken("address=a:1"), &[("tls", "cl")]),
-    ("udp-peer", Refused, PEER),
-    ("ws-peer", Refused, PEER),
-    ("ws-peer", Refused, &[("tls", "cl"), ("extraheader", "A: b")]),
+    ("udp-peer", Taken("address=a:1"), PEER),
+    ("ws-peer", Taken("address=ws://a:1"), WS_PEER),
+    ("ws-peer", Taken("address=wss://a:1"), &[("tls", "cl"), ("extraheader", "A: b")]),
     // 2.9
     ("control-service", Taken(""), &[
         ("service", "control"), ("filename", "/run/foo.sock"), ("permissions", "0660"), ("tls", "srv"),

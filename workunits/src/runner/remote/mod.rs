@@ -29,6 +29,8 @@ mod talk;
 mod went;
 
 pub use order::Order;
+#[cfg(any(test, fuzzing))]
+pub(crate) use progress::reread;
 
 use std::sync::{Arc, PoisonError, RwLock};
 

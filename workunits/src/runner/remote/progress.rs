@@ -67,6 +67,14 @@ pub(super) fn write(directory: &Path, asked: Asked) -> io::Result<()> {
     replace_durably(directory, NAME, &bytes)
 }
 
+/// For the fuzzer: what a file says is what would be written of it.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn reread(directory: &Path) {
+    let Ok(asked) = read(directory) else { return };
+    write(directory, asked).expect("a scratch file");
+    assert_eq!(read(directory).expect("what is written reads"), asked);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

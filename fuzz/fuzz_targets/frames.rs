@@ -1,0 +1,4 @@
+//! See `netmesh::fuzz::frames`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| netmesh::fuzz::frames(data));

@@ -1,0 +1,88 @@
+//! What must hold whatever comes in: a body for each target of the fuzzer (`fuzz/` in the repository).
+//!
+//! A body takes any bytes and panics where a promise does not hold. `cargo test` runs them over the kept seeds and over
+//! mutations of these; built with `--cfg fuzzing`, as `cargo fuzz` does, they are the fuzzer's.
+
+mod control;
+mod door;
+mod router;
+mod wire;
+
+pub use self::{
+    control::control,
+    door::door,
+    router::router,
+    wire::{frames, message, notice},
+};
+
+/// What the input still has to say; of nothing more comes nothing but zeros.
+struct Script<'a>(&'a [u8]);
+
+impl Script<'_> {
+    fn is_over(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn byte(&mut self) -> u8 {
+        let (first, rest) = self.0.split_first().unwrap_or((&0, &[]));
+        self.0 = rest;
+        *first
+    }
+
+    fn number(&mut self) -> u64 {
+        // One byte chooses how large: most numbers are small, and the ends of the range come up.
+        match self.byte() {
+            small @ 0..=199 => u64::from(small % 8),
+            medium @ 200..=239 => u64::from(medium) << 8 | u64::from(self.byte()),
+            240..=247 => u64::MAX,
+            _ => u64::from(self.byte()) << 53,
+        }
+    }
+
+    /// So many bytes as the next one says.
+    fn bytes(&mut self) -> &[u8] {
+        let length = usize::from(self.byte()).min(self.0.len());
+        let (taken, rest) = self.0.split_at(length);
+        self.0 = rest;
+        taken
+    }
+}
+
+#[cfg(test)]
+#[path = "../../../fuzz/mutations.rs"]
+mod mutations;
+
+#[cfg(test)]
+mod tests {
+    use super::{mutations::hold, *};
+
+    #[test]
+    fn frames_are_cut_the_same_however_they_arrive() {
+        hold("frames", 2_000, frames);
+    }
+
+    #[test]
+    fn a_message_that_reads_is_written_and_read_the_same() {
+        hold("message", 6_000, message);
+    }
+
+    #[test]
+    fn a_notice_that_reads_is_written_and_read_the_same() {
+        hold("notice", 2_000, notice);
+    }
+
+    #[test]
+    fn no_line_confuses_the_control_grammar() {
+        hold("control", 4_000, control);
+    }
+
+    #[test]
+    fn no_request_confuses_the_door_of_websockets() {
+        hold("door", 3_000, door);
+    }
+
+    #[test]
+    fn no_story_breaks_the_router() {
+        hold("router", 600, router);
+    }
+}
