@@ -92,8 +92,11 @@ impl World {
             9 | 10 => self.hear_message(link, &Message::Advert(advert(script))),
             11 => self.hear_message(link, &Message::Data(datagram(script))),
             12 => {
-                let message =
-                    if script.byte().is_multiple_of(2) { Message::Reject } else { Message::Beat { asks: true } };
+                let message = if script.byte().is_multiple_of(2) {
+                    Message::Reject
+                } else {
+                    Message::Beat { asks: true }
+                };
                 self.hear_message(link, &message);
             }
             _ => self.hear_message(link, &Message::Routing(update(script))),

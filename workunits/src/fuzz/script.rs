@@ -48,7 +48,9 @@ impl Script<'_> {
 
     fn exited(&mut self) -> Event {
         let exit = match self.byte() {
-            signal @ 128.. => Exit::Signal { number: i32::from(signal - 127), core: signal.is_multiple_of(2) },
+            signal @ 128.. => {
+                Exit::Signal { number: i32::from(signal - 127), core: signal.is_multiple_of(2) }
+            }
             code => Exit::Code(i32::from(code)),
         };
         let stopped = match self.byte() % 8 {

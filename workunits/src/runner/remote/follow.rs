@@ -9,7 +9,7 @@
 
 use super::{
     Context,
-    home::Home,
+    home::{Home, WORTH_A_THREAD},
     news,
     talk::{NoAnswer, Talk},
     went::Went,
@@ -64,8 +64,17 @@ pub(super) async fn follow(
     }
 }
 
+/// As much of a long frame as is put down at once.
+const BLOCK: usize = 256 << 10;
+
 async fn carry(talk: &mut Talk, length: u32, home: &mut Home) -> Result<(), Went> {
     let mut left = length as usize;
+    // All of a long frame has left its node already: it is put down in few pieces. What a cut takes of it is asked for again.
+    while left >= WORTH_A_THREAD {
+        let block = left.min(BLOCK);
+        home.put_block(talk.exactly(block as u32).await?).await?;
+        left -= block;
+    }
     while left > 0 {
         let bytes = talk.bytes().await?;
         let n = bytes.len().min(left);

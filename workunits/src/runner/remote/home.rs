@@ -14,7 +14,7 @@ use std::{
 use crate::crash;
 
 /// From how many bytes on a write is worth a thread of its own. Below, it costs less than the hand-over.
-const WORTH_A_THREAD: usize = 16 << 10;
+pub(super) const WORTH_A_THREAD: usize = 16 << 10;
 
 /// One output file and how much of it is here.
 pub(super) struct Home {
@@ -37,16 +37,22 @@ impl Home {
 
     /// Puts the next bytes down.
     pub(super) async fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
-        crash::write_at("take output home", &self.file, bytes, self.size);
-        if bytes.len() < WORTH_A_THREAD {
-            self.file.write_all_at(bytes, self.size)?;
-        } else {
-            let (file, at, owned) = (Arc::clone(&self.file), self.size, bytes.to_vec());
-            tokio::task::spawn_blocking(move || file.write_all_at(&owned, at))
-                .await
-                .map_err(io::Error::other)??;
+        if bytes.len() >= WORTH_A_THREAD {
+            return self.put_block(bytes.to_vec()).await;
         }
+        crash::write_at("take output home", &self.file, bytes, self.size);
+        self.file.write_all_at(bytes, self.size)?;
         self.size += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// The same for many bytes.
+    pub(super) async fn put_block(&mut self, bytes: Vec<u8>) -> io::Result<()> {
+        crash::write_at("take output home", &self.file, &bytes, self.size);
+        let (file, at, length) = (Arc::clone(&self.file), self.size, bytes.len() as u64);
+        let written = tokio::task::spawn_blocking(move || file.write_all_at(&bytes, at));
+        written.await.map_err(io::Error::other)??;
+        self.size += length;
         Ok(())
     }
 }
