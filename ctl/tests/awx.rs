@@ -217,10 +217,18 @@ fn awx_runs_signed_work_over_tls_with_its_own_files() {
         receptorctl("control", &[&["--config", &file, "--tls-client", "tlsclient"], words].concat())
     };
 
-    let status: serde_json::Value = serde_json::from_str(&ours(&["status", "--json"]).ok()).expect("JSON");
-    assert_eq!(status["NodeID"], CONTROLLER);
-    let adverts = status["Advertisements"].as_array().expect("a list");
-    let executors = adverts.iter().find(|advert| advert["NodeID"] == EXECUTOR).expect("its advert");
+    // An advert tells nobody when it comes.
+    let end = Instant::now() + PATIENCE;
+    let executors = loop {
+        let status: serde_json::Value =
+            serde_json::from_str(&ours(&["status", "--json"]).ok()).expect("JSON");
+        assert_eq!(status["NodeID"], CONTROLLER);
+        let adverts = status["Advertisements"].as_array().expect("a list");
+        if let Some(advert) = adverts.iter().find(|advert| advert["NodeID"] == EXECUTOR) {
+            break advert.clone();
+        }
+        assert!(Instant::now() < end, "no advert of {EXECUTOR}: {status}");
+    };
     let work = serde_json::json!([{"WorkType": "ansible-runner", "Secure": true}]);
     assert_eq!(executors["WorkCommands"], work);
 

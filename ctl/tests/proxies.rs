@@ -74,11 +74,7 @@ fn a_tcp_port_leads_to_a_tcp_address_two_hops_away_and_half_closed_connections_a
             })
             .collect();
         assert!(all.into_iter().all(|one| one.join().expect("it ended")), "{link}");
-        let adverts = a.talk_once("status");
-        assert!(
-            adverts.contains("\"type\":\"TCP Proxy\"") && adverts.contains("\"address\":\"127.0.0.1:"),
-            "{adverts}"
-        );
+        a.wait_advert(&["\"type\":\"TCP Proxy\"", "\"address\":\"127.0.0.1:"]);
     }
 }
 

@@ -65,8 +65,7 @@ fn each_caller_has_a_command_of_its_own_in_a_terminal_and_it_ends_with_the_calle
     assert_ne!(pids[0], pids[1]);
     one.write_all(b"echoed\n").expect("it reads");
     assert_eq!(until(&mut one, "echoed\r\nechoed\r\n"), "echoed\r\nechoed\r\n", "by the terminal and by cat");
-    let adverts = a.talk_once("status");
-    assert!(adverts.contains("\"type\":\"Command Service\""), "{adverts}");
+    a.wait_advert(&["\"type\":\"Command Service\""]);
     // A caller that goes without a word: the first of the two is its process.
     drop(one);
     c.wait_log(&["a caller's command has ended"]);
@@ -177,9 +176,7 @@ fn a_udp_port_leads_to_a_udp_address_two_hops_away_and_answers_come_back() {
             answer.reverse();
             assert_eq!(answer, payload, "{link}");
         }
-        let adverts = a.talk_once("status");
-        assert!(adverts.contains("\"type\":\"UDP Proxy\""), "{adverts}");
-        assert!(adverts.contains(&format!("\"address\":\"{address}\"")), "{adverts}");
+        a.wait_advert(&["\"type\":\"UDP Proxy\"", &format!("\"address\":\"{address}\"")]);
     }
 }
 

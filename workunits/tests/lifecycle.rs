@@ -2,7 +2,7 @@
 
 mod common;
 
-use std::{collections::BTreeMap, fs};
+use std::{collections::BTreeMap, fs, process::Command};
 
 use common::{Node, declared, entries, in_time, local, sh, submit};
 use workunits::{
@@ -211,4 +211,35 @@ async fn a_signed_type_is_refused_to_everyone_unsigned_except_on_the_unix_socket
         assert_eq!(refused.to_string(), "could not verify signature: signature is empty");
     }
     assert_eq!(engine.units().len(), 1);
+}
+
+/// The process that starts the supervisors of a node.
+fn launcher(node: &Node) -> i32 {
+    let units = node.units_dir();
+    let is_it = |pid: &i32| {
+        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let mut words = line.split(|byte| *byte == 0).skip(1);
+        words.next() == Some(b"supervisors") && words.next() == Some(units.as_os_str().as_encoded_bytes())
+    };
+    let all = fs::read_dir("/proc").expect("a list of processes");
+    let mut pids = all.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    pids.find(is_it).expect("it comes with the first unit")
+}
+
+#[tokio::test]
+async fn what_starts_supervisors_may_be_killed_and_costs_no_unit() {
+    let node = Node::start().await;
+    let fifo = node.root.path().join("fifo");
+    let run =
+        |program: &str, argument: &str| Command::new(program).args(argument.split(' ')).status().unwrap();
+    assert!(run("mkfifo", &fifo.display().to_string()).success());
+    let first = node.sh(&format!("cat {}", fifo.display())).await;
+    node.running(first).await;
+    assert!(run("kill", &format!("-KILL {}", launcher(&node))).success());
+    let second = node.sh("echo second").await;
+    let (unit, output) = node.end(second).await;
+    assert_eq!((unit.state, &output[..]), (State::Succeeded, &b"second\n"[..]));
+    fs::write(&fifo, "first").unwrap();
+    let (unit, output) = node.end(first).await;
+    assert_eq!((unit.state, &output[..]), (State::Succeeded, &b"first"[..]));
 }

@@ -200,6 +200,20 @@ impl Daemon {
         (output, self.status(unit))
     }
 
+    /// Waits until it knows of an advert with all of `words`. An advert tells nobody when it comes.
+    pub(crate) fn wait_advert(&self, words: &[&str]) {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let status: serde_json::Value = serde_json::from_str(&self.talk_once("status")).expect("JSON");
+            let adverts = status["Advertisements"].as_array().cloned().unwrap_or_default();
+            if adverts.iter().map(ToString::to_string).any(|one| words.iter().all(|word| one.contains(word)))
+            {
+                return;
+            }
+            assert!(Instant::now() < end, "no advert of {words:?}: {status}");
+        }
+    }
+
     /// The answer to one line.
     pub(crate) fn talk_once(&self, line: &str) -> String {
         let mut talk = self.talk();
