@@ -6,13 +6,13 @@ mod common;
 
 use std::{
     io::{Read, Write},
-    net::{TcpListener, TcpStream, UdpSocket},
+    net::{TcpStream, UdpSocket},
     os::unix::net::{UnixListener, UnixStream},
     thread,
     time::{Duration, Instant},
 };
 
-use common::{Cable, Daemon, Gate, GoNode, PATIENCE, World, free_port};
+use common::{Cable, Daemon, Gate, GoNode, PATIENCE, World, echo, free_port};
 
 /// Ours listens, the Go node dials.
 fn pair(world: &World, ours: &str, go: &str) -> Option<(Daemon, GoNode)> {
@@ -192,17 +192,7 @@ fn a_ring_of_two_go_nodes_and_ours_withdraws_a_service_without_a_storm() {
 fn a_stream_between_two_of_ours_goes_on_when_the_go_node_between_them_is_restarted() {
     let Some(binary) = GoNode::binary() else { return };
     let (world, link, port) = (World::new(), free_port(), free_port());
-    let echo = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let address = echo.local_addr().expect("its address");
-    thread::spawn(move || {
-        for client in echo.incoming() {
-            let mut client = client.expect("a client");
-            thread::spawn(move || {
-                let mut back = client.try_clone().expect("a socket");
-                drop(std::io::copy(&mut client, &mut back)); // either end may go first
-            });
-        }
-    });
+    let address = echo();
     let relay = format!("- tcp-listener: {{port: {link}, bindaddr: 127.0.0.1}}\n");
     let relay = GoNode::start(&binary, &world, &relay);
     let dial = format!("- tcp-peer: {{address: \"127.0.0.1:{link}\"}}\n");
@@ -226,17 +216,7 @@ fn a_stream_between_two_of_ours_goes_on_when_the_go_node_between_them_is_restart
 fn a_stream_to_a_go_node_that_was_restarted_ends_and_the_next_one_works_as_it_does_the_other_way() {
     let Some(binary) = GoNode::binary() else { return };
     let world = World::new();
-    let echo = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let address = echo.local_addr().expect("its address");
-    thread::spawn(move || {
-        for client in echo.incoming() {
-            let mut client = client.expect("a client");
-            thread::spawn(move || {
-                let mut back = client.try_clone().expect("a socket");
-                drop(std::io::copy(&mut client, &mut back)); // either end may go first
-            });
-        }
-    });
+    let address = echo();
     let (to_go, to_ours) = (free_port(), free_port());
     let half = |port: u16, other: &str| {
         format!(

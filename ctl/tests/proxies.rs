@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use common::{GoNode, World, free_port, line};
+use common::{GoNode, World, echo, free_port, line};
 
 /// A server that answers only after its client has finished sending: with what came, backwards.
 fn backwards() -> String {
@@ -195,17 +195,7 @@ fn unix_sockets_lead_through_the_mesh_with_the_mode_that_was_asked() {
 fn proxies_of_a_go_node_and_of_ours_lead_to_each_other() {
     let Some(binary) = GoNode::binary() else { return };
     let world = World::new();
-    let echo = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let address = echo.local_addr().expect("its address");
-    thread::spawn(move || {
-        for client in echo.incoming() {
-            let mut client = client.expect("a client");
-            thread::spawn(move || {
-                let mut back = client.try_clone().expect("a socket");
-                drop(std::io::copy(&mut client, &mut back)); // either end may go first
-            });
-        }
-    });
+    let address = echo();
     let (link, to_go, to_ours) = (free_port(), free_port(), free_port());
     let mut ours = world.start(
         "ours",

@@ -55,6 +55,9 @@ pub(crate) trait Wire: AsyncRead + AsyncWrite + Unpin + Send + 'static {
     }
 }
 
+/// How long a client may take to close its side after we have closed ours.
+const FAREWELL_LIMIT: Duration = Duration::from_secs(1);
+
 /// A client on this machine.
 #[derive(Debug)]
 pub(crate) struct UnixWire {
@@ -96,9 +99,6 @@ pub(crate) struct TcpWire {
 }
 
 impl TcpWire {
-    /// How long a client may take to close its side after we have closed ours.
-    const FAREWELL_LIMIT: Duration = Duration::from_secs(1);
-
     /// All that is known of the client is its address.
     pub(crate) fn new(stream: TcpStream, address: IpAddr) -> TcpWire {
         let caller = Caller::new(Way::Tcp, format!("tcp:{address}"));
@@ -120,10 +120,7 @@ impl Wire for TcpWire {
     }
 
     async fn farewell(&mut self) {
-        // A socket that is closed with input unread is reset, and then our last words may be lost.
-        let mut rest = vec![0; 16 << 10];
-        let read_on = async { while self.stream.read(&mut rest).await.is_ok_and(|read| read > 0) {} };
-        let _ = timeout(Self::FAREWELL_LIMIT, read_on).await; // who goes on talking was told
+        read_on(&mut self.stream).await;
     }
 }
 
@@ -166,9 +163,7 @@ impl Wire for TlsWire {
     }
 
     async fn farewell(&mut self) {
-        let mut rest = vec![0; 16 << 10];
-        let read_on = async { while self.read(&mut rest).await.is_ok_and(|read| read > 0) {} };
-        let _ = timeout(TcpWire::FAREWELL_LIMIT, read_on).await; // as on a port without TLS
+        read_on(self).await;
     }
 }
 
@@ -230,6 +225,14 @@ fn poll_hang_up<S: Socket>(watched: &mut Option<S>, stream: &S, cx: &mut Context
         watched.forget_writable();
     }
     Poll::Ready(())
+}
+
+/// Reads what a client still sends, until it closes its side or has taken too long for that. A socket that is closed with
+/// input unread is reset, and then our last words may be lost.
+async fn read_on(stream: &mut (impl AsyncRead + Unpin)) {
+    let mut rest = vec![0; 16 << 10];
+    let all = async { while stream.read(&mut rest).await.is_ok_and(|read| read > 0) {} };
+    let _ = timeout(FAREWELL_LIMIT, all).await; // who goes on talking was told
 }
 
 /// Both directions are closed, not only that towards us.

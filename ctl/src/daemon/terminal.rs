@@ -12,7 +12,7 @@ use std::{
         unix::{fs::OpenOptionsExt as _, process::CommandExt as _},
     },
     process::{Child, Command},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use nix::{
@@ -31,8 +31,8 @@ use workunits::runner::process::PidFd;
 
 /// What was hung up has this long to end by itself.
 const GRACE: Duration = Duration::from_secs(2);
-/// A session is looked through so often for what it has started meanwhile.
-const ROUNDS: usize = 16;
+/// What was killed goes at once, but for what hangs in the kernel; nobody waits longer for that.
+const DYING: Duration = Duration::from_secs(2);
 /// What the service manager tells this process alone, by the beginning of the names.
 const OURS_ALONE: [&str; 3] = ["NOTIFY_", "WATCHDOG_", "LISTEN_"];
 
@@ -175,28 +175,27 @@ fn end(mut command: Child, grace: Duration) {
             process.wait(grace);
         }
     }
-    for _ in 0..ROUNDS {
-        if !kill_session(leader) {
-            break;
-        }
-    }
+    // Looked through again for what it has started meanwhile.
+    let until = Instant::now() + DYING;
+    while kill_session(leader, until) && Instant::now() < until {}
     let _ = command.kill(); // of the session, and dead already
     let _ = command.wait();
 }
 
-/// Kills every process of the session `leader`; false if there was none.
-fn kill_session(leader: i32) -> bool {
+/// Kills every process of the session `leader`, and waits for their ends; false if there was none.
+fn kill_session(leader: i32, until: Instant) -> bool {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-    let mut found = false;
+    let mut killed = Vec::new();
     for pid in pids {
         // Opened before it is looked at, so that the number cannot pass to another in between.
         let Ok(process) = PidFd::of(pid) else { continue };
-        if lives_in(pid, leader) {
-            found |= process.signal(Signal::SIGKILL).is_ok();
+        if lives_in(pid, leader) && process.signal(Signal::SIGKILL).is_ok() {
+            killed.push(process);
         }
     }
-    found
+    killed.iter().for_each(|process| process.wait(until.saturating_duration_since(Instant::now())));
+    !killed.is_empty()
 }
 
 /// True if the process `pid` lives and is of the session `leader`.
@@ -257,7 +256,7 @@ mod tests {
         let leader = terminal.command.as_ref().expect("it runs").id() as i32;
         assert!(said.contains(&leader.to_string()), "{said}");
         terminal.end().await;
-        assert!(!kill_session(leader), "nothing of it is left");
+        assert!(!kill_session(leader, Instant::now()), "nothing of it is left");
     }
 
     #[tokio::test]

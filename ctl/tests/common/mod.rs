@@ -7,6 +7,7 @@
 
 mod cable;
 mod daemon;
+mod echo;
 mod gate;
 mod go;
 mod pki;
@@ -18,6 +19,7 @@ mod world;
 pub(crate) use self::{
     cable::Cable,
     daemon::Daemon,
+    echo::echo,
     gate::Gate,
     go::{GoNode, read_line},
     pki::{Pki, cert_command},

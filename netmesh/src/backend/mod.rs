@@ -11,13 +11,18 @@
 //! ```
 
 use std::{
+    fmt,
     future::Future,
     io,
     net::{IpAddr, SocketAddr},
     pin::Pin,
+    time::Duration,
 };
 
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::timeout,
+};
 
 use crate::{logic::Identity, tls::PeerCertificate};
 
@@ -99,6 +104,18 @@ pub struct Channel {
     pub reader: Box<dyn AsyncRead + Send + Unpin>,
     /// What goes to the neighbour. Shutting it down ends the channel cleanly, after all that was written.
     pub writer: Box<dyn AsyncWrite + Send + Unpin>,
+}
+
+/// What `connecting` to `address` comes to, or that nobody has answered within `limit`.
+async fn answered_within(
+    limit: Duration,
+    address: &impl fmt::Display,
+    connecting: impl Future<Output = io::Result<Transport>>,
+) -> io::Result<Transport> {
+    timeout(limit, connecting).await.map_err(|_| {
+        let text = format!("no answer from {address} within {} s", limit.as_secs());
+        io::Error::new(io::ErrorKind::TimedOut, text)
+    })?
 }
 
 /// The address behind `address:port` for counting: of IPv6 the first 64 bits. What is no address counts as it stands.

@@ -18,7 +18,7 @@ use tokio::{task::JoinSet, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    BoxFuture, Channel, Dialer, Listener, Transport, TransportInfo,
+    BoxFuture, Channel, Dialer, Listener, Transport, TransportInfo, answered_within,
     tls::{Explained, Proof, explained, protocols},
     watched::Watched,
 };
@@ -129,12 +129,7 @@ impl QuicDial {
 
 impl Dialer for QuicDial {
     fn dial(&self) -> BoxFuture<'_, io::Result<Transport>> {
-        Box::pin(async {
-            timeout(HANDSHAKE_LIMIT, self.connect()).await.map_err(|_| {
-                let text = format!("no answer from {} within {} s", self.address, HANDSHAKE_LIMIT.as_secs());
-                io::Error::new(io::ErrorKind::TimedOut, text)
-            })?
-        })
+        Box::pin(answered_within(HANDSHAKE_LIMIT, &self.address, self.connect()))
     }
 
     fn describe(&self) -> String {

@@ -11,7 +11,7 @@ use tokio::{
 };
 
 use super::{
-    BoxFuture, Channel, Dialer, Listener, Transport, TransportInfo,
+    BoxFuture, Channel, Dialer, Listener, Transport, TransportInfo, answered_within,
     handshakes::{HANDSHAKE_LIMIT, Handshakes},
     tls::{Explained, Proof},
 };
@@ -59,12 +59,7 @@ impl TcpDial {
 
 impl Dialer for TcpDial {
     fn dial(&self) -> BoxFuture<'_, io::Result<Transport>> {
-        Box::pin(async {
-            timeout(CONNECT_LIMIT, self.connect()).await.map_err(|_| {
-                let text = format!("no answer from {} within {} s", self.address, CONNECT_LIMIT.as_secs());
-                io::Error::new(io::ErrorKind::TimedOut, text)
-            })?
-        })
+        Box::pin(answered_within(CONNECT_LIMIT, &self.address, self.connect()))
     }
 
     fn describe(&self) -> String {

@@ -10,7 +10,7 @@ use tokio::{
 };
 use tokio_util::either::Either;
 
-use super::{CONNECTIONS_MAX, Local, ProfileOf, TcpPort, bridge::bridge};
+use super::{CONNECTIONS_MAX, Local, ProfileOf, TcpPort, bridge::bridge, gone};
 use crate::{
     id::Address,
     node::Node,
@@ -54,10 +54,6 @@ impl Accept for TcpPort {
         let (client, _) = tls::accept(&profile, client, &from).await.map_err(io::Error::other)?;
         Ok(Either::Right(client))
     }
-}
-
-fn gone() -> io::Error {
-    io::Error::other("its TLS profile is not configured any more")
 }
 
 /// A proxy from a socket of this machine to a service of the mesh.

@@ -33,3 +33,8 @@ pub type ProfileOf<P> = Arc<dyn Fn() -> Option<Arc<P>> + Send + Sync>;
 /// How many connections a proxy has at once; the next clients wait in the backlog of its socket, callers from the mesh are
 /// turned away.
 pub const CONNECTIONS_MAX: usize = 4096;
+
+/// There is no profile of that name any more.
+fn gone() -> std::io::Error {
+    std::io::Error::other("its TLS profile is not configured any more")
+}

@@ -9,7 +9,7 @@ use tokio::{
 };
 use tokio_rustls::client::TlsStream;
 
-use super::{CONNECTIONS_MAX, ProfileOf, bridge::bridge};
+use super::{CONNECTIONS_MAX, ProfileOf, bridge::bridge, gone};
 use crate::{
     stream::{Stream, StreamListener},
     tls::{self, ClientProfile},
@@ -94,7 +94,7 @@ async fn tcp(address: &str) -> io::Result<TcpStream> {
 }
 
 async fn secured(address: &str, profile: &ProfileOf<ClientProfile>) -> io::Result<TlsStream<TcpStream>> {
-    let profile = profile().ok_or_else(|| io::Error::other("its TLS profile is not configured any more"))?;
+    let profile = profile().ok_or_else(gone)?;
     let handshake = async {
         let connector = tls::connector(profile, address).await?;
         let (stream, _) = connector.connect(tcp(address).await?).await.map_err(io::Error::other)?;

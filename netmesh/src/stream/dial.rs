@@ -382,18 +382,14 @@ fn refused(to: &Address, said: &Said, source: ConnectionError) -> DialError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{NodeConfig, backend::memory, id::ServiceName, logic::IDLE_LIMIT, stream::Kit};
+    use crate::{
+        id::ServiceName,
+        stream::{Kit, two_nodes::two_nodes},
+    };
 
     #[tokio::test(start_paused = true)]
     async fn a_go_node_gets_a_connection_for_each_stream() {
-        let [a, b] = ["a", "b"].map(|name| {
-            Node::start(NodeConfig { id: NodeId::new(name).unwrap(), epoch: 1, idle_limit: IDLE_LIMIT })
-        });
-        let (dialer, listener) = memory::pair();
-        b.add_listener(Box::new(listener), Default::default());
-        a.add_dialer(Box::new(dialer), Default::default(), true);
-        a.routes().wait_for(|routes| routes.contains_key("b")).await.unwrap();
-        b.routes().wait_for(|routes| routes.contains_key("a")).await.unwrap();
+        let [a, b] = two_nodes().await;
         let go = Kit::of_receptor();
         let socket = MeshSocket::new(b.open(Some(ServiceName::CONTROL)).unwrap());
         let server = go.server(None).unwrap().as_ref().clone();

@@ -384,18 +384,11 @@ mod tests {
     use quinn::ConnectionError;
 
     use super::*;
-    use crate::{NodeConfig, backend::memory, logic::IDLE_LIMIT, stream::alias::alias};
+    use crate::stream::{alias::alias, two_nodes::two_nodes};
 
     #[tokio::test(start_paused = true)]
     async fn a_caller_that_opens_no_stream_is_sent_away_after_a_minute() {
-        let [a, b] = ["a", "b"].map(|name| {
-            Node::start(NodeConfig { id: NodeId::new(name).unwrap(), epoch: 1, idle_limit: IDLE_LIMIT })
-        });
-        let (dialer, listener) = memory::pair();
-        b.add_listener(Box::new(listener), Default::default());
-        a.add_dialer(Box::new(dialer), Default::default(), true);
-        a.routes().wait_for(|routes| routes.contains_key("b")).await.unwrap();
-        b.routes().wait_for(|routes| routes.contains_key("a")).await.unwrap();
+        let [a, b] = two_nodes().await;
         let _listener = b.serve(ServiceName::CONTROL, StreamTls::Insecure, None).await.unwrap();
 
         let socket = MeshSocket::new(a.open(None).unwrap());

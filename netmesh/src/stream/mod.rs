@@ -18,6 +18,8 @@ mod more;
 mod pool;
 mod sni;
 mod socket;
+#[cfg(test)]
+mod two_nodes;
 mod wind_up;
 
 use std::{

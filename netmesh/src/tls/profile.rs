@@ -120,6 +120,11 @@ impl ServerSettings {
     }
 }
 
+/// What `read` gives, elsewhere: disks may be slow.
+async fn off_thread<T: Send + 'static>(read: impl FnOnce() -> T + Send + 'static) -> Result<T, String> {
+    tokio::task::spawn_blocking(read).await.map_err(|error| error.to_string())
+}
+
 impl ServerProfile {
     /// Reads its files.
     pub fn load(settings: ServerSettings) -> Result<ServerProfile, ProfileError> {
@@ -146,9 +151,7 @@ impl ServerProfile {
     /// What it holds now; another one when its files have changed, and that of no other profile.
     pub(crate) async fn held(self: &Arc<Self>) -> Result<Arc<dyn Any + Send + Sync>, String> {
         let this = self.clone();
-        // Disks may be slow.
-        let held = tokio::task::spawn_blocking(move || this.files());
-        Ok(held.await.map_err(|error| error.to_string())?)
+        Ok(off_thread(move || this.files()).await?)
     }
 
     /// The settings of one handshake. A caller's certificate must name `node`, if that is given.
@@ -158,9 +161,7 @@ impl ServerProfile {
         node: Option<NodeId>,
     ) -> Result<(ServerConfig, Said), String> {
         let this = self.clone();
-        // Disks may be slow.
-        let made = tokio::task::spawn_blocking(move || this.handshake_now(protocols, node));
-        made.await.map_err(|error| error.to_string())?
+        off_thread(move || this.handshake_now(protocols, node)).await?
     }
 
     /// The same, on this thread.
@@ -220,9 +221,7 @@ impl ClientProfile {
     /// What it holds now; another one when its files have changed, and that of no other profile.
     pub(crate) async fn held(self: &Arc<Self>) -> Result<Arc<dyn Any + Send + Sync>, String> {
         let this = self.clone();
-        // Disks may be slow.
-        let held = tokio::task::spawn_blocking(move || this.files());
-        Ok(held.await.map_err(|error| error.to_string())?)
+        Ok(off_thread(move || this.files()).await?)
     }
 
     /// The settings of one handshake with whoever is `expected`.
@@ -232,9 +231,7 @@ impl ClientProfile {
         expected: Expect,
     ) -> Result<(ClientConfig, Said), String> {
         let this = self.clone();
-        // Disks may be slow.
-        let made = tokio::task::spawn_blocking(move || this.handshake_now(protocols, expected));
-        made.await.map_err(|error| error.to_string())?
+        off_thread(move || this.handshake_now(protocols, expected)).await?
     }
 
     fn handshake_now(&self, protocols: Protocols, expected: Expect) -> Result<(ClientConfig, Said), String> {

@@ -14,12 +14,8 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use tokio::{sync::Notify, task::JoinSet};
 
 use super::{
-    EngineConfig, Inner, UnitHandle, WorkError, WorkRules,
-    elsewhere::runs_elsewhere,
-    handle::blocking,
-    lock,
-    table::{is_home, resting},
-    wall,
+    EngineConfig, Inner, UnitHandle, WorkError, WorkRules, elsewhere::runs_elsewhere, handle::blocking, lock,
+    table::resting, wall,
 };
 use crate::{
     logic::retention::{Ended, Keep, Removal, Retention},
@@ -126,7 +122,7 @@ impl Inner {
         let Ok(entry) = self.entry(id.as_str()) else { return self.janitor.forget(id) };
         let unit = entry.handle;
         // Only what is at rest: a remote unit may have been given an order, or have output that is not home yet.
-        if !unit.is_settled() || !is_home(unit.dir(), &unit.current()) {
+        if !unit.is_settled() || !unit.dir().is_home(&unit.current()) {
             lock(&self.janitor.kept).handle_failed(id, SystemTime::now());
             return;
         }

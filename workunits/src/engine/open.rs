@@ -20,7 +20,7 @@ use super::{
     quota::Quota,
     rules::Snapshot,
     space::{Space, is_full, make_room},
-    table::{Place, is_home},
+    table::Place,
 };
 use crate::{
     logic::{
@@ -188,7 +188,7 @@ impl Inner {
             }
         }
         if let Some(unit) = seen.as_ref().filter(|unit| unit.work_type == "remote") {
-            payload_whole = is_home(dir, unit);
+            payload_whole = dir.is_home(unit);
         }
         let released = dir.is_released();
         let rules = self.rules();

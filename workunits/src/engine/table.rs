@@ -254,7 +254,7 @@ fn faded(summary: &Summary, dir: &UnitDir, error: &io::Error) -> Unit {
 pub(super) fn resting(dir: &UnitDir, buffer: &mut Vec<u8>) -> Option<(Summary, Unit)> {
     let mut unit = status::peek_into(dir, buffer)?;
     let home = match unit.work_type.as_str() {
-        "remote" => is_home(dir, &unit),
+        "remote" => dir.is_home(&unit),
         _ => true,
     };
     if !rests(&unit, dir.is_released(), home) {
@@ -272,11 +272,6 @@ pub(super) fn resting(dir: &UnitDir, buffer: &mut Vec<u8>) -> Option<(Summary, U
         unit.created_at = unit.created_at.or(Some(spec.created_at));
     }
     Some((Summary::new(&unit, status_time(dir, &unit)), unit))
-}
-
-/// Whether every byte that a remote unit's status speaks of is here.
-pub(super) fn is_home(dir: &UnitDir, unit: &Unit) -> bool {
-    dir.stdout_size() >= unit.stdout_size && dir.stderr_size().unwrap_or(0) >= unit.stderr_size.unwrap_or(0)
 }
 
 /// When a status was written; asked of the disk only where the status itself does not name its times.

@@ -63,7 +63,7 @@ pub struct Launcher {
 /// The launcher's process.
 #[derive(Debug)]
 struct Process {
-    socket: Option<OwnedFd>,
+    socket: OwnedFd,
     child: Child,
 }
 
@@ -100,7 +100,7 @@ impl Launcher {
                 None => Process::start(&self.program, &self.units)?,
             };
             // Whatever goes wrong, the next unit is better off with another one.
-            if let Some(answer) = ask(running.socket.as_ref(), unit)? {
+            if let Some(answer) = ask(&running.socket, unit)? {
                 *process = Some(running);
                 return answer.map_err(io::Error::from);
             }
@@ -122,23 +122,20 @@ impl Process {
         }
         launcher.arg(WORD).arg(units).arg(format!("daemon={}", Pid::this()));
         launcher.stdin(its).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
-        Ok(Process { child: launcher.spawn()?, socket: Some(ours) })
+        Ok(Process { child: launcher.spawn()?, socket: ours })
     }
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
-        drop(self.socket.take()); // which ends it
-        if !matches!(self.child.try_wait(), Ok(Some(_))) {
-            self.child.kill().ok(); // it may have ended in this moment
-            self.child.wait().ok(); // nobody else waits for it
-        }
+        self.child.kill().ok(); // it may have ended by itself
+        self.child.wait().ok(); // nobody else waits for it
     }
 }
 
 /// Asks for a supervisor: there is one now, or why there is none. `None` when nobody is there to answer.
-fn ask(launcher: Option<&OwnedFd>, unit: UnitId) -> io::Result<Option<Result<PidFd, Errno>>> {
-    let Some(launcher) = launcher.map(AsRawFd::as_raw_fd) else { return Ok(None) };
+fn ask(launcher: &OwnedFd, unit: UnitId) -> io::Result<Option<Result<PidFd, Errno>>> {
+    let launcher = launcher.as_raw_fd();
     match send(launcher, unit.as_str().as_bytes(), MsgFlags::MSG_NOSIGNAL) {
         Err(Errno::EPIPE | Errno::ECONNRESET | Errno::ENOTCONN) => return Ok(None),
         sent => sent?,

@@ -28,7 +28,10 @@ use std::{
 use nix::fcntl::RenameFlags;
 pub use spec::Spec;
 
-use crate::{crash, unit::UnitId};
+use crate::{
+    crash,
+    unit::{Unit, UnitId},
+};
 
 /// The directory of all units of one node.
 #[derive(Clone, Debug)]
@@ -171,6 +174,13 @@ impl UnitDir {
     /// Bytes of error output, if it has a file.
     pub fn stderr_size(&self) -> Option<u64> {
         fs::metadata(self.stderr_path()).ok().map(|meta| meta.len())
+    }
+
+    /// Whether every byte of output that `unit` speaks of is here.
+    pub fn is_home(&self, unit: &Unit) -> bool {
+        // No file is as good as an empty one: it is made when its first byte comes.
+        self.stdout_size() >= unit.stdout_size
+            && self.stderr_size().unwrap_or(0) >= unit.stderr_size.unwrap_or(0)
     }
 
     /// Opens one of the unit's files for appending; it is made (0600) if it is missing.

@@ -2,10 +2,7 @@
 
 use std::{io, sync::Arc};
 
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    time::timeout,
-};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_tungstenite::{
     client_async_with_config,
     tungstenite::{
@@ -21,7 +18,7 @@ use super::{
     transport,
 };
 use crate::{
-    backend::{BoxFuture, Dialer, Transport, tcp::CONNECT_LIMIT, tls::Proof},
+    backend::{BoxFuture, Dialer, Transport, answered_within, tcp::CONNECT_LIMIT, tls::Proof},
     tls::{ClientProfile, connector},
 };
 
@@ -112,12 +109,7 @@ impl WsDial {
 
 impl Dialer for WsDial {
     fn dial(&self) -> BoxFuture<'_, io::Result<Transport>> {
-        Box::pin(async {
-            timeout(CONNECT_LIMIT, self.connect()).await.map_err(|_| {
-                let text = format!("no answer from {} within {} s", self.url, CONNECT_LIMIT.as_secs());
-                io::Error::new(io::ErrorKind::TimedOut, text)
-            })?
-        })
+        Box::pin(answered_within(CONNECT_LIMIT, &self.url, self.connect()))
     }
 
     fn describe(&self) -> String {

@@ -37,7 +37,7 @@ use super::{
 use crate::{
     engine::{Accepted, Reply, UnitHandle, WorkError},
     request::Offers,
-    unit::{Outcome, Phase, Unit},
+    unit::{Outcome, Phase},
 };
 
 /// How long a user waits for the other node's answer before hearing that it is pending.
@@ -150,7 +150,7 @@ impl Keeper {
         next(&Facts {
             remote,
             state: unit.state,
-            complete: is_home(&self.unit, &unit),
+            complete: self.unit.dir().is_home(&unit),
             asked: ledger.asked(),
             adopts: self.unit.spec().adopts.is_some(),
             adopted: unit.outcome == Some(Outcome::Adopted),
@@ -244,7 +244,7 @@ impl Keeper {
             (_, Err(Went::Refused { text, .. })) => self.pending(&text).await,
             (_, Err(Went::Unanswerable)) => self.pending("it cannot be asked").await,
             (_, Err(Went::Away(why))) => self.pending(&why).await,
-            (Step::Follow, Ok(_)) if !is_home(&self.unit, &self.unit.current()) => {
+            (Step::Follow, Ok(_)) if !self.unit.dir().is_home(&self.unit.current()) => {
                 self.pause("its stream ended before its output was complete").await;
             }
             (_, Ok(got)) => {
@@ -367,12 +367,4 @@ async fn back_in_reach(unit: &UnitHandle) -> std::io::Result<()> {
         unit.update(|unit| set_remote(unit, |remote| remote.remote_started = true)).await?;
     }
     Ok(())
-}
-
-/// Whether every byte that the other node speaks of is on this node's disk.
-fn is_home(handle: &UnitHandle, unit: &Unit) -> bool {
-    let dir = handle.dir();
-    dir.stdout_size() >= unit.stdout_size
-        // No file is as good as an empty one: it is made when its first byte comes.
-        && dir.stderr_size().unwrap_or(0) >= unit.stderr_size.unwrap_or(0)
 }
