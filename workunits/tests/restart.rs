@@ -197,8 +197,9 @@ async fn a_living_runner_of_a_go_node_is_followed_and_stopped_as_that_expects() 
         r#"s() {{ printf '{{"State":%s,"Detail":"%s","StdoutSize":0,"WorkType":"cat","ExtraData":{{"Pid":%s,"Params":""}}}}\n' $1 "$2" $$ > {dir}/status; }}; trap 's 3 Killed; exit 255' INT; s 1 'Running: PID 1'; echo ready; while true; do sleep 0.05; done"#,
         dir = dir.display()
     );
-    let mut runner = Command::new("bash")
-        .arg("-c")
+    // Whoever started the tests may have SIGINT ignored, and then no shell below can catch it.
+    let mut runner = Command::new("env")
+        .args(["--default-signal=INT", "bash", "-c"])
         .arg(script)
         .arg("worker")
         .arg(format!("unitdir={}", dir.display()))
