@@ -17,9 +17,13 @@ use tokio::{
     io::{Interest, unix::AsyncFd},
     sync::watch,
     task::JoinHandle,
+    time::{Instant, sleep},
 };
 
 use super::UnitDir;
+
+/// Writes alone that come faster than this are heard of so often.
+const FLOW: Duration = Duration::from_millis(1);
 
 /// How often a subscription without a watch looks.
 const FALLBACK: Duration = Duration::from_millis(250);
@@ -122,7 +126,7 @@ impl Subscription {
         {
             return;
         }
-        tokio::time::sleep(FALLBACK).await;
+        sleep(FALLBACK).await;
     }
 }
 
@@ -175,6 +179,7 @@ impl Drop for Shared {
 
 async fn read(mut inotify: AsyncFd<Inotify>, shared: Weak<Shared>) {
     let mut buffer = [0; 16 * 1024];
+    let mut last = None;
     loop {
         let Ok(mut ready) = inotify.readable_mut().await else { return };
         let events =
@@ -190,6 +195,14 @@ async fn read(mut inotify: AsyncFd<Inotify>, shared: Weak<Shared>) {
         };
         let Some(shared) = shared.upgrade() else { return };
         events.iter().for_each(|event| shared.wake(event));
+        drop(shared);
+        // Of writes to the same file that nobody has heard of yet the kernel keeps one event.
+        let now = Instant::now();
+        let busy = last.is_some_and(|last| now - last < FLOW);
+        if busy && events.iter().all(|event| event.mask == EventMask::MODIFY) {
+            sleep(FLOW).await;
+        }
+        last = Some(now);
     }
     if let Some(shared) = shared.upgrade() {
         shared.lock().take();

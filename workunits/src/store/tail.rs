@@ -4,8 +4,11 @@
 
 use std::{fs::File, io, os::unix::fs::FileExt, path::PathBuf, sync::Arc};
 
-use bytes::Bytes;
-use tokio::sync::watch;
+use bytes::{Bytes, BytesMut};
+use tokio::{
+    sync::watch,
+    time::{Duration, Instant, sleep_until},
+};
 
 use super::notice::{Notices, Subscription};
 use crate::{
@@ -18,12 +21,17 @@ use crate::{
 const BLOCK: usize = 128 * 1024;
 /// The same for a start: most outputs are short.
 const FIRST_BLOCK: usize = 4 * 1024;
+/// What comes in smaller pieces, and faster than this, is gathered for so long: a piece costs every node on its way the
+/// same, however small it is. The first of them does not wait.
+const GATHER: Duration = Duration::from_millis(1);
 
 /// Reads one output of a unit.
 pub struct Follower {
     path: PathBuf,
     output: Output,
     file: Option<File>,
+    /// It was not there, and nothing has been heard since.
+    absent: bool,
     /// The next byte wanted; `None` ends the stream at once.
     position: Option<u64>,
     unit: watch::Receiver<Arc<Unit>>,
@@ -33,7 +41,13 @@ pub struct Follower {
     _handle: UnitHandle,
     news: Subscription,
     notices: Notices,
-    buffer: Vec<u8>,
+    /// The memory of blocks, again and again once those before are let go.
+    buffer: BytesMut,
+    block: usize,
+    /// When the last piece was read.
+    last: Option<Instant>,
+    /// More is not looked for before.
+    gathers_until: Option<Instant>,
 }
 
 /// What a look at the file found.
@@ -59,13 +73,17 @@ impl Follower {
             path,
             output,
             file: None,
+            absent: false,
             position: from,
             unit: unit.subscribe(),
             life: unit.life(),
             closing: unit.closing(),
             _handle: unit.clone(),
             notices: notices.clone(),
-            buffer: Vec::new(),
+            buffer: BytesMut::new(),
+            block: FIRST_BLOCK,
+            last: None,
+            gathers_until: None,
         }
     }
 
@@ -85,36 +103,52 @@ impl Follower {
         let Some(position) = self.position else { return Ok(Look::End) };
         // Asked before the read: whatever was written before the end is then found by it.
         let over = self.is_over();
-        if self.file.is_none() {
+        if self.file.is_none() && (over || !self.absent) {
             self.open()?;
         }
         let Some(file) = &self.file else { return Ok(if over { Look::End } else { Look::Nothing }) };
-        if self.buffer.is_empty() {
-            self.buffer.resize(FIRST_BLOCK, 0);
+        let now = Instant::now();
+        if !over && self.gathers_until.is_some_and(|until| now < until) {
+            return Ok(Look::Nothing);
         }
+        self.gathers_until = None;
+        self.buffer.resize(self.block, 0);
         match file.read_at(&mut self.buffer, position)? {
-            0 if over => Ok(Look::End),
-            0 => Ok(Look::Nothing),
+            0 => {
+                // Whoever waits keeps no memory.
+                (self.buffer, self.block) = (BytesMut::new(), FIRST_BLOCK);
+                Ok(if over { Look::End } else { Look::Nothing })
+            }
             read => {
                 self.position = Some(position + read as u64);
-                let whole = Bytes::copy_from_slice(&self.buffer[..read]);
-                if read == self.buffer.len() && read < BLOCK {
-                    self.buffer.resize(BLOCK, 0); // there is much of it
+                if read == self.block {
+                    self.block = BLOCK; // there is much of it
+                } else if self.last.is_some_and(|last| now - last < GATHER) {
+                    self.gathers_until = Some(now + GATHER);
                 }
-                Ok(Look::Bytes(whole))
+                self.last = Some(now);
+                self.buffer.truncate(read);
+                Ok(Look::Bytes(self.buffer.split().freeze()))
             }
         }
     }
 
     /// Waits until there may be more to read, or the unit has ended.
     pub(crate) async fn wait(&mut self) {
+        let gathered = async {
+            match self.gathers_until {
+                Some(until) => sleep_until(until).await,
+                None => self.news.changed().await,
+            }
+        };
         tokio::select! {
-            () = self.news.changed() => {}
+            () = gathered => {}
             // None of these senders goes while we hold the unit, but the engine's.
             changed = self.unit.changed() => drop(changed),
             changed = self.life.changed() => drop(changed),
             closed = self.closing.changed() => drop(closed),
         }
+        self.absent = false;
     }
 
     /// Whether nobody will add to the file any more.
@@ -138,7 +172,10 @@ impl Follower {
                 self.file = Some(file);
                 Ok(())
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.absent = true;
+                Ok(())
+            }
             Err(error) => Err(error),
         }
     }

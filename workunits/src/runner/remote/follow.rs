@@ -45,6 +45,8 @@ pub(super) async fn follow(
         let (kind, length) = talk.frame_head().await?;
         match kind {
             FrameKind::Status => {
+                // It may speak of every byte that came before it.
+                settle(&mut stdout, &mut stderr).await?;
                 let status = talk.exactly(length).await?;
                 let there: Unit = serde_json::from_slice(&status).map_err(|error| {
                     NoAnswer::Garbled(format!("{error} in {}", String::from_utf8_lossy(&status)))
@@ -59,8 +61,16 @@ pub(super) async fn follow(
                 };
                 carry(talk, length, stderr).await?;
             }
-            FrameKind::End => return Ok(()),
+            FrameKind::End => return Ok(settle(&mut stdout, &mut stderr).await?),
         }
+    }
+}
+
+async fn settle(stdout: &mut Home, stderr: &mut Option<Home>) -> std::io::Result<()> {
+    stdout.settle().await?;
+    match stderr {
+        Some(stderr) => stderr.settle().await,
+        None => Ok(()),
     }
 }
 
@@ -71,9 +81,10 @@ async fn carry(talk: &mut Talk, length: u32, home: &mut Home) -> Result<(), Went
     let mut left = length as usize;
     // All of a long frame has left its node already: it is put down in few pieces. What a cut takes of it is asked for again.
     while left >= WORTH_A_THREAD {
-        let block = left.min(BLOCK);
-        home.put_block(talk.exactly(block as u32).await?).await?;
-        left -= block;
+        let mut block = home.block(left.min(BLOCK));
+        talk.fill(&mut block).await?;
+        left -= block.len();
+        home.put_block(block).await?;
     }
     while left > 0 {
         let bytes = talk.bytes().await?;

@@ -35,6 +35,7 @@ pub(super) async fn follow(context: &Context, unit: &UnitHandle, mut status: Tal
     loop {
         let said = ask(&mut status, &there).await?;
         let (ended, size) = (said.state.is_terminal(), said.stdout_size);
+        home.settle().await?;
         news::take_over(unit, said).await?;
         if ended && home.size() >= size {
             return Ok(());

@@ -130,6 +130,12 @@ impl Talk {
         FrameKind::of_head(head).map_err(|bad| NoAnswer::Garbled(bad.to_string()))
     }
 
+    /// The next raw bytes, as many as fit.
+    pub(super) async fn fill(&mut self, block: &mut [u8]) -> Result<(), NoAnswer> {
+        self.stream.read_exact(block).await?;
+        Ok(())
+    }
+
     /// Exactly `length` raw bytes, for small things such as a status.
     pub(super) async fn exactly(&mut self, length: u32) -> Result<Vec<u8>, NoAnswer> {
         if u64::from(length) > MAX_LINE {

@@ -5,6 +5,7 @@
 
 use std::io;
 
+use tokio::io::AsyncWriteExt as _;
 use workunits::{
     engine::{Frame, Watch, WorkError},
     request::FrameKind,
@@ -17,6 +18,9 @@ use crate::control::{
     peer::Wire,
     session::{Next, Session},
 };
+
+/// From how many bytes on a write of their own costs less than a copy.
+const WORTH_A_WRITE: usize = 16 << 10;
 
 /// Streams raw output; the end of the stream is the end of the output.
 pub(super) async fn results<W: Wire>(
@@ -84,7 +88,12 @@ pub(super) async fn send_frame<W: Wire>(
     bytes: &[u8],
 ) -> io::Result<()> {
     let length = u32::try_from(bytes.len()).map_err(io::Error::other)?;
-    session.send(&[&kind.head(length), bytes].concat()).await
+    let head = kind.head(length);
+    if bytes.len() < WORTH_A_WRITE {
+        return session.send(&[&head, bytes].concat()).await;
+    }
+    session.wire.write_all(&head).await?;
+    session.send(bytes).await
 }
 
 /// The status as it may be shown.
