@@ -51,7 +51,7 @@ use crate::{
     config::{Config, LoadOptions, Sources},
     control::{Context, ControlPort, ControlSocket, ReloadFailed, ReloadRequest, Server},
     log::Verbosity,
-    paths,
+    memory, paths,
     state::{self, StateError},
 };
 
@@ -156,6 +156,7 @@ pub(crate) async fn run(config: Config, options: RunOptions) -> Result<(), Daemo
     };
     notify::ready();
     info!(node = %config.node, datadir = %config.datadir.display(), "Initialization complete");
+    memory::forget_the_start();
 
     let mut daemon =
         Daemon { config, options, links, node: node.clone(), engine: engine.clone(), tls, switches };

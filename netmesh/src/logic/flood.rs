@@ -22,6 +22,13 @@ const GATHER_MAX: Duration = Duration::from_millis(100);
 /// A burst has ended when a node has not spoken for this long.
 const QUIET: Duration = Duration::from_secs(1);
 
+/// How long a node gathers newcomers before it tells them of itself: so long for each node that it knows beyond a few, up
+/// to the most. As a rule they know it already, from the neighbour that took them in; one of Receptor's tells them
+/// nothing. Were all of a large mesh to speak at once to each of many newcomers, nobody would come to anything else.
+const GREET_EACH: Duration = Duration::from_millis(10);
+const GREET_AT_ONCE: usize = 8;
+const GREET_MAX: Duration = Duration::from_secs(1);
+
 /// How often it accuses a later twin at most.
 const ACCUSATION_PAUSE: Duration = Duration::from_secs(1);
 
@@ -49,6 +56,12 @@ impl Flood {
     pub(super) fn request(&mut self, now: Instant) {
         let free = self.last.map_or(now, |(last, gather)| now.max(last + gather));
         self.due = self.due.min(free);
+    }
+
+    /// Somebody is new among so many nodes: speak soon, so that they hear of us whoever took them in.
+    pub(super) fn greet(&mut self, nodes: usize, now: Instant) {
+        let many = u32::try_from(nodes.saturating_sub(GREET_AT_ONCE)).unwrap_or(u32::MAX);
+        self.request(now + GREET_EACH.saturating_mul(many).min(GREET_MAX));
     }
 
     /// When to speak next.
@@ -120,6 +133,20 @@ impl Seen {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_newcomer_is_told_at_once_in_a_small_mesh_and_with_others_in_a_large_one() {
+        let now = Instant::now();
+        let due = |nodes: usize| {
+            let mut flood = Flood::new(now);
+            flood.greet(nodes, now);
+            flood.greet(nodes, now + Duration::from_millis(5)); // waits no longer for it
+            flood.due() - now
+        };
+        assert_eq!(due(1), Duration::ZERO);
+        assert_eq!(due(GREET_AT_ONCE + 5), GREET_EACH * 5);
+        assert_eq!(due(16_384), GREET_MAX);
+    }
 
     #[test]
     fn the_first_change_is_told_at_once_and_a_burst_ever_more_rarely() {

@@ -34,7 +34,7 @@ use crate::{
 /// How long changes are gathered after routes were computed, before they are computed again: so long for each node and
 /// each link that is known, up to the most. It bounds the share of time that goes into computing, and a small mesh has its
 /// routes at once.
-const ROUTES_PAUSE: Duration = Duration::from_micros(20);
+const ROUTES_PAUSE: Duration = Duration::from_micros(100);
 const ROUTES_PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// How often it looks for what has expired.

@@ -129,6 +129,11 @@ impl Topology {
         }
     }
 
+    /// How many nodes have spoken.
+    pub(super) fn len(&self) -> usize {
+        self.words.len()
+    }
+
     /// Which life of `node` spoke last.
     pub(super) fn epoch(&self, node: &NodeId) -> Option<u64> {
         self.words.get(node).map(|word| word.epoch)

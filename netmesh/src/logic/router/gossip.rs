@@ -161,7 +161,7 @@ impl Router {
                 News::Same => {}
                 News::Changed => self.topology_changed(now),
                 News::Newcomer => {
-                    self.flood.request(now);
+                    self.flood.greet(self.topology.len(), now);
                     self.topology_changed(now);
                 }
             }
