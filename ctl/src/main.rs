@@ -28,6 +28,7 @@ use std::{
     io::Write as _,
     path::{Path, PathBuf},
     process::ExitCode,
+    thread,
 };
 
 use clap::Parser as _;
@@ -182,10 +183,18 @@ fn node(
     let verbosity = Some(verbosity).filter(|_| log_level.is_none());
     let options = RunOptions { sources, load, verbosity, default_socket: !receptor_name, supervisor };
     memory::give_back();
-    let runtime = Builder::new_multi_thread().enable_all().build().map_err(no_runtime)?;
+    let runtime =
+        Builder::new_multi_thread().worker_threads(workers()).enable_all().build().map_err(no_runtime)?;
     let ended = runtime.block_on(daemon::run(config, options));
     runtime.shutdown_background(); // what still runs is no longer needed
     ended.map(|()| Code::OK).map_err(|error| Failure::new(Code::NEGATIVE, error.to_string()))
+}
+
+/// Threads that carry data and conversations: half of the processors. A packet's way through a node is a chain of short
+/// tasks, which cost less one after the other on a thread than with a thread woken for each; and the system, the commands
+/// of units and the disk want processors too.
+fn workers() -> usize {
+    thread::available_parallelism().map_or(1, |processors| processors.get().div_ceil(2))
 }
 
 /// What this process knows and a configuration may leave open.

@@ -178,49 +178,70 @@ fn large() -> u64 {
     std::env::var("NETMESH_LARGE").ok().map_or(64 << 20, |bytes| bytes.parse().expect("a number of bytes"))
 }
 
-#[test]
-fn a_go_node_in_the_middle_carries_every_byte_both_ways_over_each_backend() {
+/// Two of ours that dial a Go node, and a proxy of one that leads through it to an echo at the other.
+fn through_a_go_node(kind: &str) {
     let Some(binary) = GoNode::binary() else { return };
-    for kind in KINDS {
-        let world = World::new();
-        let pki = pki(&world, kind);
-        let (listens, dials) = both_ends(kind);
-        let _go = GoNode::start(&binary, &world, &(profiles(&pki, "go") + &listens));
-        let port = free_port();
-        let far = format!("- tcp-client: {{service: echo, address: \"{}\"}}\n", echo());
-        let near = format!(
-            "- tcp-server: {{port: {port}, bindaddr: 127.0.0.1, remotenode: c, remoteservice: echo}}\n"
-        );
-        let mut c = world.start("c", &(profiles(&pki, "c") + &dials + &far));
-        let mut a = world.start("a", &(profiles(&pki, "a") + &dials + &near));
-        a.wait_reach("c");
-        c.wait_reach("a");
-        there_and_back(port, large(), &format!("{kind}, ours - Go - ours"));
-    }
+    let world = World::new();
+    let pki = pki(&world, kind);
+    let (listens, dials) = both_ends(kind);
+    let _go = GoNode::start(&binary, &world, &(profiles(&pki, "go") + &listens));
+    let port = free_port();
+    let far = format!("- tcp-client: {{service: echo, address: \"{}\"}}\n", echo());
+    let near =
+        format!("- tcp-server: {{port: {port}, bindaddr: 127.0.0.1, remotenode: c, remoteservice: echo}}\n");
+    let mut c = world.start("c", &(profiles(&pki, "c") + &dials + &far));
+    let mut a = world.start("a", &(profiles(&pki, "a") + &dials + &near));
+    a.wait_reach("c");
+    c.wait_reach("a");
+    there_and_back(port, large(), &format!("{kind}, ours - Go - ours"));
 }
 
 #[test]
-fn ours_in_the_middle_carries_every_byte_both_ways_over_each_backend() {
+fn a_go_node_in_the_middle_carries_every_byte_both_ways_over_udp() {
+    through_a_go_node("udp");
+}
+
+#[test]
+fn a_go_node_in_the_middle_carries_every_byte_both_ways_over_ws() {
+    through_a_go_node("ws");
+}
+
+#[test]
+fn a_go_node_in_the_middle_carries_every_byte_both_ways_over_wss() {
+    through_a_go_node("wss");
+}
+
+/// Two Go nodes that dial one of ours, and a proxy of one that leads through it to an echo at the other.
+fn through_ours(kind: &str) {
     let Some(binary) = GoNode::binary() else { return };
-    for kind in KINDS {
-        let world = World::new();
-        let pki = pki(&world, kind);
-        let (listens, dials) = both_ends(kind);
-        let mut ours = world.start("ours", &(profiles(&pki, "ours") + &listens));
-        let port = free_port();
-        let far = format!("- tcp-client: {{service: echo, address: \"{}\"}}\n", echo());
-        let near = format!(
-            "- tcp-server: {{port: {port}, bindaddr: 127.0.0.1, remotenode: far, remoteservice: echo}}\n"
-        );
-        let _far = start_go(&binary, &world, "far", &(profiles(&pki, "far") + &dials + &far));
-        ours.wait_reach("far");
-        let go = GoNode::start(&binary, &world, &(profiles(&pki, "go") + &dials + &near));
-        ours.wait_reach("go");
-        // It tells nobody when it knows a route, so it is asked.
-        let end = Instant::now() + common::PATIENCE;
-        while !go.ask("ping far").contains("\"Success\":true") {
-            assert!(Instant::now() < end, "the Go nodes never reached each other over {kind}");
-        }
-        there_and_back(port, large(), &format!("{kind}, Go - ours - Go"));
-    }
+    let world = World::new();
+    let pki = pki(&world, kind);
+    let (listens, dials) = both_ends(kind);
+    let mut ours = world.start("ours", &(profiles(&pki, "ours") + &listens));
+    let port = free_port();
+    let far = format!("- tcp-client: {{service: echo, address: \"{}\"}}\n", echo());
+    let near = format!(
+        "- tcp-server: {{port: {port}, bindaddr: 127.0.0.1, remotenode: far, remoteservice: echo}}\n"
+    );
+    let _far = start_go(&binary, &world, "far", &(profiles(&pki, "far") + &dials + &far));
+    ours.wait_reach("far");
+    let go = GoNode::start(&binary, &world, &(profiles(&pki, "go") + &dials + &near));
+    ours.wait_reach("go");
+    go.wait_ping("far");
+    there_and_back(port, large(), &format!("{kind}, Go - ours - Go"));
+}
+
+#[test]
+fn ours_in_the_middle_carries_every_byte_both_ways_over_udp() {
+    through_ours("udp");
+}
+
+#[test]
+fn ours_in_the_middle_carries_every_byte_both_ways_over_ws() {
+    through_ours("ws");
+}
+
+#[test]
+fn ours_in_the_middle_carries_every_byte_both_ways_over_wss() {
+    through_ours("wss");
 }

@@ -9,7 +9,7 @@ use std::{
     time::Instant,
 };
 
-use super::{PATIENCE, World, lines};
+use super::{PATIENCE, World, lines, signal};
 
 /// A running Go node named `go`.
 pub(crate) struct GoNode {
@@ -63,6 +63,12 @@ impl GoNode {
     /// Starts one with a file that is there already and names `socket` as its control socket.
     pub(crate) fn start_file(binary: &str, socket: &Path, file: &Path) -> GoNode {
         Self::start_words([binary].into_iter(), "go", socket, file)
+    }
+
+    /// The same, named `node`: its file and socket are where a [`World`] has them.
+    pub(crate) fn start_at(binary: &str, world: &World, node: &str) -> GoNode {
+        let file = world.path().join(format!("{node}.yml"));
+        Self::start_words([binary].into_iter(), node, &world.socket(node), &file)
     }
 
     fn start_words<'a>(
@@ -163,7 +169,13 @@ impl GoNode {
 }
 
 impl GoNode {
-    /// Ends the daemon as a crash would; it has no other way to end. Its runners live on.
+    /// Ends the daemon as its service manager does. Its runners live on.
+    pub(crate) fn stop(&mut self) {
+        signal(self.child.id(), "TERM");
+        self.child.wait().expect("the Go node ends");
+    }
+
+    /// Ends the daemon as a crash would. Its runners live on.
     pub(crate) fn kill(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();

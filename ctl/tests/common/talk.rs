@@ -87,6 +87,11 @@ impl Talk {
         (head[0], bytes)
     }
 
+    /// The next bytes, exactly as many as there is room for.
+    pub(crate) fn read_exact(&mut self, bytes: &mut [u8]) -> io::Result<()> {
+        self.stream.read_exact(bytes)
+    }
+
     /// Everything up to the end.
     pub(crate) fn rest(&mut self) -> Vec<u8> {
         let mut rest = Vec::new();

@@ -23,10 +23,18 @@ impl Drop for World {
         for pid in pids.filter(|pid| *pid != std::process::id()) {
             let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
             let mut words = words.split(|byte| *byte == 0);
-            // `netmesh supervise DIRECTORY/data/NODE/UNIT`: with it goes its command.
-            let supervises = words.any(|word| word == b"supervise");
-            if supervises && words.next().is_some_and(|unit| unit.starts_with(&ours)) {
-                let _ = Command::new("kill").args(["-KILL", &pid.to_string()]).status();
+            // `netmesh supervise DIRECTORY/data/NODE/UNIT`: with it goes its command. And the runner of a Go node,
+            // `receptor ... --command-runner ... unitdir=DIRECTORY/data/NODE/UNIT`, which ends its command when asked to.
+            let signal = words.by_ref().find_map(|word| match word {
+                b"supervise" => Some("-KILL"),
+                b"--command-runner" => Some("-INT"),
+                _ => None,
+            });
+            let is_unit = |word: &[u8]| word.strip_prefix(b"unitdir=").unwrap_or(word).starts_with(&ours);
+            if let Some(signal) = signal
+                && words.any(is_unit)
+            {
+                let _ = Command::new("kill").args([signal, &pid.to_string()]).status();
             }
         }
     }

@@ -3,14 +3,22 @@
 //! A body takes any bytes and panics where a promise does not hold. `cargo test` runs them over the kept seeds and over
 //! mutations of these; built with `--cfg fuzzing`, as `cargo fuzz` does, they are the fuzzer's.
 
+mod certificate;
 mod control;
 mod door;
+mod greeting;
+mod packet;
+mod proxy;
 mod router;
 mod wire;
 
 pub use self::{
+    certificate::certificate,
     control::control,
     door::door,
+    greeting::greeting,
+    packet::packet,
+    proxy::proxy,
     router::router,
     wire::{frames, message, notice},
 };
@@ -79,6 +87,26 @@ mod tests {
     #[test]
     fn no_request_confuses_the_door_of_websockets() {
         hold("door", 3_000, door);
+    }
+
+    #[test]
+    fn no_answer_of_a_proxy_lets_us_through_early_or_takes_what_is_not_its_own() {
+        hold("proxy", 4_000, proxy);
+    }
+
+    #[test]
+    fn a_greeting_is_handed_on_the_same_however_it_arrives_and_hashed_as_it_came() {
+        hold("greeting", 2_000, greeting);
+    }
+
+    #[test]
+    fn no_certificate_of_a_stranger_forges_a_line_or_a_name() {
+        hold("certificate", 4_000, certificate);
+    }
+
+    #[test]
+    fn a_packet_goes_where_its_whole_header_says() {
+        hold("packet", 4_000, packet);
     }
 
     #[test]

@@ -38,11 +38,18 @@ impl Identity {
             Identity::Certified { nodes, .. } if nodes.is_empty() => {
                 Err("it shows no certificate that names a node, and `requirenodeid` asks for one".to_owned())
             }
-            Identity::Certified { nodes, .. } => {
-                Err(format!("its certificate is for node {}", nodes.join(", ")))
-            }
+            Identity::Certified { nodes, .. } => Err(format!("its certificate is for node {}", told(nodes))),
         }
     }
+}
+
+/// Names as a line of a log bears them: some, none for ever, and in one line.
+fn told(nodes: &[String]) -> String {
+    const NODES: usize = 8;
+    const LETTERS: usize = 256;
+    let visible = |letter: char| if letter.is_control() { char::REPLACEMENT_CHARACTER } else { letter };
+    let plain = |node: &String| node.chars().take(LETTERS).map(visible).collect();
+    nodes.iter().take(NODES).map(plain).collect::<Vec<String>>().join(", ")
 }
 
 #[cfg(test)]
@@ -60,6 +67,19 @@ mod tests {
             assert_eq!(may_be(&["a", "b"], required), Ok(Accepted::Plainly));
             assert!(may_be(&["a", "B"], required).unwrap_err().contains("for node a, B"));
         }
+    }
+
+    #[test]
+    fn a_name_counts_whole_and_is_told_in_part() {
+        let long = "b".repeat(300);
+        let told = may_be(&[&long], true).unwrap_err();
+        assert!(told.chars().count() < 300, "{told}");
+        let nodes = vec![long.clone(); 20];
+        let identity = Identity::Certified { nodes, required: true };
+        assert_eq!(identity.may_be(&NodeId::new(&long).unwrap()), Ok(Accepted::Plainly));
+        assert!(identity.may_be(&NodeId::new(&long[..256]).unwrap()).is_err());
+        let forged = may_be(&["a\nb"], true).unwrap_err();
+        assert!(!forged.contains('\n'), "{forged}");
     }
 
     #[test]

@@ -9,6 +9,7 @@
 
 mod driver;
 mod inbox;
+mod lanes;
 mod links;
 mod outbox;
 mod plane;

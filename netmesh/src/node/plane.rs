@@ -175,7 +175,7 @@ impl Plane {
     pub(crate) fn send<'a>(
         &self,
         header: Header,
-        payloads: impl Iterator<Item = &'a [u8]>,
+        payloads: impl Iterator<Item = &'a [u8]> + Clone,
         waker: &Waker,
     ) -> Sent {
         let tables = self.tables.load();

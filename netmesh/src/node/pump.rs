@@ -9,7 +9,11 @@
 //! when it is cut, or some time after its outbox was closed: then what waits is written, the channels are shut down, and
 //! the neighbour gets a moment to read to the end.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{
+    io::{self, IoSlice},
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::{Bytes, BytesMut};
 use tokio::{
@@ -20,7 +24,7 @@ use tokio::{
 
 use super::{
     driver::Event,
-    outbox::Share,
+    outbox::{Batch, Share},
     plane::{Handled, Link, Plane},
 };
 use crate::{
@@ -33,7 +37,7 @@ use crate::{
 const READ_BYTES: usize = 128 * 1024;
 
 /// A write buffer that has grown beyond this is given back when the link falls idle.
-const KEPT_BYTES: usize = 512 * 1024;
+const KEPT_BYTES: usize = 128 * 1024;
 
 /// How long the neighbour may take to read to the end after we have shut the channels down.
 const LINGER: Duration = Duration::from_millis(500);
@@ -141,19 +145,21 @@ async fn write(
     mut writer: Box<dyn AsyncWrite + Send + Unpin>,
     share: Share,
 ) -> io::Result<()> {
-    let mut frames = Vec::new();
-    while link.outbox.take(share, &mut frames).await {
-        let mut left = &frames[..];
+    let mut batch = Batch::default();
+    while link.outbox.take(share, &mut batch).await {
+        let mut slices = batch.parts().map(IoSlice::new);
+        let mut left = &mut slices[..];
+        IoSlice::advance_slices(&mut left, 0); // passes over those without bytes
         while !left.is_empty() {
-            let written = timeout(STALL_LIMIT, writer.write(left)).await.map_err(|_| stalled())??;
+            let written =
+                timeout(STALL_LIMIT, writer.write_vectored(left)).await.map_err(|_| stalled())??;
             if written == 0 {
                 return Err(io::ErrorKind::WriteZero.into());
             }
-            left = &left[written..];
+            IoSlice::advance_slices(&mut left, written);
         }
         timeout(STALL_LIMIT, writer.flush()).await.map_err(|_| stalled())??;
-        frames.clear();
-        frames.shrink_to(KEPT_BYTES);
+        batch.clear(KEPT_BYTES);
     }
     writer.shutdown().await
 }

@@ -7,7 +7,8 @@ use std::{
 };
 
 use quinn::{
-    ClientConfig, Connection, EndpointConfig, MtuDiscoveryConfig, ServerConfig, TransportConfig, VarInt,
+    AckFrequencyConfig, ClientConfig, Connection, EndpointConfig, MtuDiscoveryConfig, ServerConfig,
+    TransportConfig, VarInt,
     congestion::CubicConfig,
     crypto::rustls::{HandshakeData, QuicClientConfig, QuicServerConfig},
 };
@@ -37,6 +38,12 @@ const LARGE_PACKET: u16 = 16_384;
 const PROBE_STEP: u16 = 256;
 /// Packets of the first flight. The default would be smaller than one large packet, and nothing would ever move.
 const INITIAL_PACKETS: u64 = 10;
+
+/// Packets that a peer of ours takes before it must say so; twice as many may be under way in any case (`calm`).
+const ACK_AFTER: u32 = 3;
+/// And how long it waits with what it has to say, for more or for an answer that it goes along with. What is lost at the
+/// end of an exchange is sent again after this and a round trip.
+const ACK_WITHIN: Duration = Duration::from_millis(5);
 
 /// A silent connection is dead.
 const IDLE_LIMIT: Duration = Duration::from_secs(30);
@@ -255,8 +262,12 @@ fn transport(kind: Kind, keep_alive: Option<Duration>) -> Arc<TransportConfig> {
     probing.upper_bound(LARGE_PACKET).minimum_change(PROBE_STEP);
     let mut congestion = CubicConfig::default();
     congestion.initial_window(INITIAL_PACKETS * u64::from(packet));
+    // Asked only of a peer that offers it.
+    let mut acks = AckFrequencyConfig::default();
+    acks.ack_eliciting_threshold(VarInt::from_u32(ACK_AFTER)).max_ack_delay(Some(ACK_WITHIN));
     let mut config = TransportConfig::default();
     config
+        .ack_frequency_config(Some(acks))
         .initial_mtu(packet)
         .min_mtu(SMALL_PACKET)
         .mtu_discovery_config(Some(probing))

@@ -16,7 +16,7 @@ mod kit;
 mod listen;
 mod more;
 mod pool;
-mod sni;
+pub(crate) mod sni;
 mod socket;
 #[cfg(test)]
 mod two_nodes;
@@ -30,9 +30,10 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use quinn::{Connection, RecvStream, SendStream, VarInt};
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf},
     runtime::Handle,
 };
 
@@ -156,9 +157,50 @@ impl Stream {
         self.ours
     }
 
+    /// Its two directions, without copies: whole pieces of bytes instead of buffers.
+    pub(crate) fn halves(&mut self) -> (StreamReader<'_>, StreamWriter<'_>) {
+        let reader = StreamReader { recv: &mut self.recv, ended: &mut self.ended };
+        (reader, StreamWriter { send: &mut self.send, finished: &mut self.finished })
+    }
+
     /// A number of its connection: equal for those streams of a node that share one.
     pub fn connection(&self) -> usize {
         self.connection.stable_id()
+    }
+}
+
+/// What comes on a stream, as it came.
+pub(crate) struct StreamReader<'a> {
+    recv: &'a mut RecvStream,
+    ended: &'a mut bool,
+}
+
+impl StreamReader<'_> {
+    /// Waits for the next pieces, in order, and says how many there are: none after the peer has finished.
+    pub(crate) async fn read(&mut self, pieces: &mut [Bytes]) -> io::Result<usize> {
+        let count = self.recv.read_chunks(pieces).await?;
+        *self.ended |= count.is_none();
+        Ok(count.unwrap_or(0))
+    }
+}
+
+/// What goes out on a stream.
+pub(crate) struct StreamWriter<'a> {
+    send: &'a mut SendStream,
+    finished: &'a mut bool,
+}
+
+impl StreamWriter<'_> {
+    /// Waits until the stream has taken it all.
+    pub(crate) async fn write(&mut self, bytes: Bytes) -> io::Result<()> {
+        Ok(self.send.write_chunk(bytes).await?)
+    }
+
+    /// Finishes our direction.
+    pub(crate) async fn finish(&mut self) -> io::Result<()> {
+        AsyncWriteExt::shutdown(self.send).await?;
+        *self.finished = true;
+        Ok(())
     }
 }
 

@@ -28,9 +28,9 @@ use rustls::{
 use quinn_proto::transport_parameters::TransportParameters;
 
 /// The number of the extension that holds the server's name. Source: RFC 6066.
-const SERVER_NAME: u16 = 0;
+pub(crate) const SERVER_NAME: u16 = 0;
 /// The number it has while hidden, of the range for private use. A caller that sends this number by itself is refused.
-const HIDDEN: u16 = 0xff53;
+pub(crate) const HIDDEN: u16 = 0xff53;
 /// The handshake message that greets. Source: RFC 8446, 4.
 const CLIENT_HELLO: u8 = 1;
 /// A greeting of more bytes is refused.
@@ -118,7 +118,9 @@ impl Session for AnyNameSession {
     }
 
     fn read_handshake(&mut self, buf: &[u8]) -> Result<bool, TransportError> {
-        if self.greeted || (self.hello.is_empty() && buf.first() != Some(&CLIENT_HELLO)) {
+        // Whoever begins with anything else does not greet, whatever the next piece begins with.
+        self.greeted |= self.hello.is_empty() && buf.first().is_some_and(|kind| *kind != CLIENT_HELLO);
+        if self.greeted {
             return self.inner.read_handshake(buf);
         }
         self.hello.extend_from_slice(buf);
@@ -227,7 +229,7 @@ impl Context for RestoringContext {
 }
 
 /// `data` with the name's true number, if it is a greeting with a hidden name.
-fn restored(data: &[u8]) -> Option<Vec<u8>> {
+pub(crate) fn restored(data: &[u8]) -> Option<Vec<u8>> {
     if data.first() != Some(&CLIENT_HELLO) {
         return None;
     }
@@ -237,7 +239,7 @@ fn restored(data: &[u8]) -> Option<Vec<u8>> {
 
 /// Gives the extension `from` of a greeting the number `to`. False, and nothing done, if it has no such extension or is
 /// no greeting, or if the number `to` is taken.
-fn renumber(hello: &mut [u8], from: u16, to: u16) -> bool {
+pub(crate) fn renumber(hello: &mut [u8], from: u16, to: u16) -> bool {
     match (extension_at(hello, from), extension_at(hello, to)) {
         (Some(at), None) => {
             hello[at..at + 2].copy_from_slice(&to.to_be_bytes());
@@ -251,7 +253,7 @@ fn renumber(hello: &mut [u8], from: u16, to: u16) -> bool {
 ///
 /// Shape: kind 1, length 3, version 2, random 32, session ID (length 1), suites (length 2), compression (length 1),
 /// extensions (length 2), each of number 2 and data (length 2). Source: RFC 8446, 4.1.2.
-fn extension_at(hello: &[u8], wanted: u16) -> Option<usize> {
+pub(crate) fn extension_at(hello: &[u8], wanted: u16) -> Option<usize> {
     let byte = |at: usize| hello.get(at).copied().map(usize::from);
     let short = |at: usize| Some(byte(at)? << 8 | byte(at + 1)?);
     if byte(0)? != usize::from(CLIENT_HELLO) {

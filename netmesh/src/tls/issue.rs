@@ -227,7 +227,7 @@ impl Request {
         Self::from_der(&der)
     }
 
-    fn from_der(der: &[u8]) -> Result<Request, IssueError> {
+    pub(crate) fn from_der(der: &[u8]) -> Result<Request, IssueError> {
         use x509_parser::{certification_request::X509CertificationRequest, prelude::FromDer as _};
         let parts = parts(der).ok_or(IssueError::Request)?;
         let (_, parsed) = X509CertificationRequest::from_der(der).map_err(|_| IssueError::Request)?;

@@ -49,7 +49,7 @@ impl Names {
     }
 
     /// Adds the names in `value`, the content of the extension.
-    pub(super) fn read(&mut self, value: &[u8]) -> Result<(), BadNames> {
+    pub(crate) fn read(&mut self, value: &[u8]) -> Result<(), BadNames> {
         let Some((SEQUENCE, mut rest, &[])) = der::read(value) else { return Err(BadNames) };
         while !rest.is_empty() {
             let (tag, content, after) = der::read(rest).ok_or(BadNames)?;
@@ -65,7 +65,7 @@ impl Names {
     }
 
     /// The content of the extension, in Receptor's order.
-    pub(super) fn write(&self) -> Vec<u8> {
+    pub(crate) fn write(&self) -> Vec<u8> {
         let mut all = Vec::new();
         for name in &self.dns {
             all.extend(der::element(DNS, name.as_bytes()));

@@ -9,6 +9,8 @@ use super::{Fingerprint, names::Names};
 
 /// Letters of a name that are kept. Who is refused can write what it likes, and a log line should end.
 const LETTERS_MAX: usize = 256;
+/// Nodes that a line tells.
+const NODES_TOLD: usize = 8;
 
 /// A certificate that the other end has shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,7 +21,7 @@ pub struct PeerCertificate {
     pub common_name: Option<String>,
     /// Who has signed it, as text.
     pub issuer: String,
-    /// The nodes that it names.
+    /// The nodes that it names, exactly.
     pub nodes: Vec<String>,
     /// Until when it is valid, in seconds of Unix time.
     pub not_after: i64,
@@ -44,8 +46,7 @@ impl PeerCertificate {
             let mut names = certificate.subject().iter_common_name();
             read.common_name = names.next().and_then(|name| name.as_str().ok()).map(plain);
             read.not_after = certificate.validity().not_after.timestamp();
-            let nodes = Names::of_certificate(der).unwrap_or_default().nodes;
-            read.nodes = nodes.iter().map(|node| plain(node)).collect();
+            read.nodes = Names::of_certificate(der).unwrap_or_default().nodes;
         }
         read
     }
@@ -53,7 +54,7 @@ impl PeerCertificate {
     /// Whom it stands for: the first node that it names, else its common name, else its SHA-256.
     pub fn name(&self) -> String {
         let known = self.nodes.first().or(self.common_name.as_ref()).filter(|name| !name.is_empty());
-        known.cloned().unwrap_or_else(|| self.sha256.to_string())
+        known.map_or_else(|| self.sha256.to_string(), |name| plain(name))
     }
 
     /// The same as a principal: `cert:NAME`.
@@ -67,8 +68,11 @@ impl fmt::Display for PeerCertificate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let PeerCertificate { subject, issuer, nodes, not_after, sha256, .. } = self;
         write!(f, "{}", if subject.is_empty() { "without a subject" } else { subject })?;
-        for node in nodes {
-            write!(f, ", node {node}")?;
+        for node in nodes.iter().take(NODES_TOLD) {
+            write!(f, ", node {}", plain(node))?;
+        }
+        if nodes.len() > NODES_TOLD {
+            write!(f, " and {} more", nodes.len() - NODES_TOLD)?;
         }
         let until = OffsetDateTime::from_unix_timestamp(*not_after).ok();
         let until = until.and_then(|until| until.format(&Rfc3339).ok()).unwrap_or_default();
@@ -118,5 +122,10 @@ mod tests {
         assert!(!text.contains(['\n', '\r']), "{text}");
         assert!(text.chars().count() < 1_000, "{text}");
         assert!(text.contains("signed by CN=ca") && text.contains("SHA-256 "), "{text}");
+        let long = "n".repeat(300);
+        assert_eq!(made("x", &[&long]).nodes, [long], "a link goes by the whole name, not by how it begins");
+        let many = made("x", &["n"; 3_000]);
+        assert_eq!(many.nodes.len(), 3_000);
+        assert!(many.to_string().contains("node n and 2992 more") && many.to_string().len() < 300, "{many}");
     }
 }

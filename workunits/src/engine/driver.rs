@@ -54,7 +54,7 @@ impl Inner {
     /// It holds a place in the run queue for so long. One whose driver broke down keeps it: something may still run.
     pub(super) fn look_after(self: &Arc<Inner>, unit: &UnitHandle, supervisor: Option<PidFd>) {
         self.hold_place(unit);
-        let news = self.notices.unit(unit.dir());
+        let news = self.notices.status(unit.dir(), unit.current().format == 0);
         let (engine, unit) = (Arc::downgrade(self), unit.clone());
         self.spawn(async move {
             look_after(&engine, &unit, supervisor, news).await;
@@ -84,12 +84,6 @@ impl Inner {
 
     /// What is to be done once a supervisor has ended. Blocks.
     fn after(&self, unit: &UnitHandle) -> io::Result<After> {
-        let seen = status::peek(unit.dir());
-        if seen.as_ref().is_some_and(|seen| seen.format > 0 && seen.state.is_terminal()) {
-            unit.refresh_to(seen)?;
-            settle_if_ended(unit); // its supervisor has recorded that, and then gone
-            return Ok(After::Ended);
-        }
         let mut locked = status::lock(unit.dir())?;
         let Some(now) = locked.unit().cloned() else {
             return Err(io::Error::new(io::ErrorKind::NotFound, "the unit's files are gone"));
@@ -133,6 +127,9 @@ async fn look_after(
 ) {
     while let Some(process) = supervisor.take() {
         follow(unit, process, &mut news).await;
+        if has_ended(unit) {
+            break; // its supervisor has recorded that, and then gone
+        }
         let Some(engine) = engine.upgrade() else { return };
         let of = unit.clone();
         match blocking(move || engine.after(&of)).await {
@@ -157,18 +154,7 @@ async fn follow(unit: &UnitHandle, supervisor: PidFd, news: &mut Subscription) {
     let mut ended = std::pin::pin!(supervisor.ended());
     loop {
         // Looked before waiting: what was recorded before the subscription is seen too.
-        let of = unit.clone();
-        let seen = blocking(move || {
-            let seen = status::peek(of.dir());
-            // Corrected before anybody is shown it.
-            match seen.as_ref().is_some_and(is_killed_go_unit) {
-                true => correct_go_end(&of).and_then(|()| of.refresh())?,
-                false => of.refresh_to(seen)?,
-            };
-            settle_if_ended(&of);
-            Ok(())
-        });
-        if let Err(error) = seen.await {
+        if let Err(error) = look(unit).await {
             tracing::debug!(unit = %unit.id(), %error, "cannot read the status");
         }
         tokio::select! {
@@ -184,16 +170,54 @@ async fn follow(unit: &UnitHandle, supervisor: PidFd, news: &mut Subscription) {
     }
 }
 
+/// Shows what the status says now. It is read here and not where blocking is allowed: it is short, and was written a moment
+/// ago, so that no disk is asked; to have another thread read it takes several times as long.
+async fn look(unit: &UnitHandle) -> io::Result<()> {
+    match status::peek(unit.dir()) {
+        Some(seen) if !is_killed_go_unit(&seen) => {
+            unit.refresh_to(Some(seen))?;
+            settle_if_ended(unit);
+            Ok(())
+        }
+        // There the lock is waited for: of a file that is not whole, and to correct what a Go runner wrote.
+        seen => {
+            let of = unit.clone();
+            blocking(move || {
+                of.refresh_to(seen)?;
+                settle_if_ended(&of);
+                Ok(())
+            })
+            .await
+        }
+    }
+}
+
+/// Whether the unit's files say that it has ended, now that its supervisor has gone; then that is shown. Reads as [`look`].
+fn has_ended(unit: &UnitHandle) -> bool {
+    if unit.is_settled() && unit.is_recorded() && unit.current().format > 0 {
+        return true;
+    }
+    match status::peek(unit.dir()) {
+        Some(seen) if seen.format > 0 && seen.state.is_terminal() => {
+            unit.refresh_to(Some(seen)).ok(); // nothing is read any more that could fail
+            settle_if_ended(unit);
+            true
+        }
+        _ => false,
+    }
+}
+
 /// Whether this is how a Go runner records that its command was stopped.
-fn is_killed_go_unit(seen: &Unit) -> bool {
+pub(super) fn is_killed_go_unit(seen: &Unit) -> bool {
     seen.format == 0 && seen.state == State::Failed && seen.detail == "Killed"
 }
 
-/// Corrects the end that a Go runner gave a canceled unit.
-fn correct_go_end(unit: &UnitHandle) -> io::Result<()> {
+/// Corrects the end that a Go runner gave a unit which was canceled; gives what the unit is then.
+pub(super) fn correct_go_end(unit: &UnitHandle) -> io::Result<Unit> {
     let mut locked = status::lock(unit.dir())?;
     let canceled = locked.log().has(Event::Cancel.name());
-    end_go_unit(&mut locked, canceled)
+    end_go_unit(&mut locked, canceled)?;
+    Ok(locked.unit().cloned().unwrap_or_default())
 }
 
 /// The end of a unit whose runner was a Go node's, which records a stopped command as Failed and `Killed`.

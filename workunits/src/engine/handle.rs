@@ -12,12 +12,17 @@ use std::{
 
 use tokio::sync::watch;
 
-use super::{Inner, lock, queue::is_queued};
+use super::{
+    Inner,
+    driver::{correct_go_end, is_killed_go_unit},
+    lock,
+    queue::is_queued,
+};
 use crate::{
     logic::state::{Effect, Event, LAUNCHING},
     store::{
         Spec, UnitDir,
-        status::{self, StepError},
+        status::{self, Known, Locked, StepError},
     },
     unit::{Outcome, State, Unit, UnitId},
 };
@@ -40,6 +45,8 @@ struct Shared {
     spec: Spec,
     unit: watch::Sender<Arc<Unit>>,
     life: watch::Sender<Life>,
+    /// What the files said when this process last took a step of it, if it may well take the next one too.
+    known: Mutex<Option<Known>>,
     /// Whether the files say what is shown.
     recorded: AtomicBool,
     /// What it waits for, while it is in the run queue. The disk does not know: it depends on the others.
@@ -60,7 +67,8 @@ impl UnitHandle {
     pub(super) fn new(dir: UnitDir, spec: Spec, unit: Unit, engine: Weak<Inner>) -> UnitHandle {
         let (unit, life) = (watch::Sender::new(Arc::new(unit)), watch::Sender::new(Life::default()));
         let (recorded, wait) = (AtomicBool::new(true), Mutex::new(None));
-        let shared = Shared { dir, spec, unit, life, recorded, wait, engine };
+        let known = Mutex::default();
+        let shared = Shared { dir, spec, unit, life, known, recorded, wait, engine };
         UnitHandle { shared: Arc::new(Slot(Box::new(shared))) }
     }
 
@@ -120,12 +128,44 @@ impl UnitHandle {
     {
         let handle = self.clone();
         blocking(move || {
-            let mut locked = status::lock(handle.dir())?;
+            let mut locked = handle.lock()?;
             let unit = locked.change(change, SystemTime::now())?;
-            // Shown before the lock goes, or an older change could be shown over a newer one.
-            Ok(handle.publish(unit))
+            Ok(handle.show_and_let_go(locked, unit))
         })
         .await
+    }
+
+    /// The same for what another node can be asked about again: a power cut may undo it as long as nothing else is recorded.
+    ///
+    /// No disk is waited for, so that as a rule this is done here: to have another thread do it takes several times as long.
+    pub(crate) async fn update_lazily<F>(&self, change: F) -> io::Result<Arc<Unit>>
+    where
+        F: FnOnce(&mut Unit) + Send + 'static,
+    {
+        let handle = self.clone();
+        let known = lock(&self.shared.known).take();
+        match status::try_lock_knowing(self.dir(), known) {
+            Ok(mut locked) => {
+                let unit = locked.change_lazily(change, SystemTime::now())?;
+                Ok(self.show_and_let_go(locked, unit))
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                blocking(move || {
+                    let mut locked = handle.lock()?;
+                    let unit = locked.change_lazily(change, SystemTime::now())?;
+                    Ok(handle.show_and_let_go(locked, unit))
+                })
+                .await
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn show_and_let_go(&self, locked: Locked<'_>, unit: Unit) -> Arc<Unit> {
+        // Shown before the lock goes, or an older change could be shown over a newer one.
+        let shown = self.publish(unit);
+        self.let_go(locked);
+        shown
     }
 
     /// Removes the directory and lets the unit go from the engine's table; up to three tries, a second apart.
@@ -156,9 +196,32 @@ impl UnitHandle {
 
     /// The same, at a moment that the caller wants to know.
     pub(super) fn take_step_at(&self, event: &Event, now: SystemTime) -> Result<Vec<Effect>, StepError> {
-        let (unit, effects) = status::take_step(self.dir(), event, now)?;
+        let mut locked = self.lock()?;
+        let (unit, effects) = locked.take_step(event, now)?;
+        self.let_go(locked);
         self.publish(unit);
         Ok(effects)
+    }
+
+    /// Takes the unit's lock. Blocks.
+    fn lock(&self) -> io::Result<Locked<'_>> {
+        // Taken out: who comes meanwhile reads the files.
+        let known = lock(&self.shared.known).take();
+        status::lock_knowing(self.dir(), known)
+    }
+
+    /// Lets go of the lock, and remembers what the files say if the next step is likely to be this process's.
+    fn let_go(&self, locked: Locked<'_>) {
+        let ours = locked.unit().is_some_and(|unit| unit.remote().is_some() && !unit.state.is_terminal());
+        if ours {
+            let known = locked.let_go();
+            *lock(&self.shared.known) = Some(known);
+        }
+    }
+
+    /// Remembers what the files of a unit that was just made say.
+    pub(super) fn remember(&self, known: Known) {
+        *lock(&self.shared.known) = Some(known);
     }
 
     /// Reads the status again, after somebody else changed it.
@@ -173,6 +236,8 @@ impl UnitHandle {
             // A Go runner writes in place, under the lock; ours replaces the file.
             None => status::lock(self.dir())?.unit().cloned().unwrap_or_default(),
         };
+        // Corrected before anybody is shown it, however it was read.
+        let unit = if is_killed_go_unit(&unit) { correct_go_end(self)? } else { unit };
         Ok(self.publish(unit))
     }
 
@@ -307,4 +372,50 @@ pub(super) fn live(unit: &UnitHandle) -> Arc<Unit> {
     }
     let (stdout_size, stderr_size) = (unit.dir().stdout_size(), unit.dir().stderr_size());
     Arc::new(Unit { stdout_size, stderr_size, ..Unit::clone(&current) })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::unit::Outcome;
+
+    /// A unit whose command has a Go runner, and what that writes.
+    fn unit(root: &tempfile::TempDir) -> (UnitHandle, impl Fn(u8, &str) + use<>) {
+        let dir = UnitDir::at(&root.path().join("gorunner")).unwrap();
+        fs::create_dir(dir.path()).unwrap();
+        let path = dir.status_path();
+        let write = move |state: u8, detail: &str| {
+            let rest = r#""StdoutSize":0,"WorkType":"cat","ExtraData":{"Pid":1,"Params":""}"#;
+            fs::write(&path, format!(r#"{{"State":{state},"Detail":"{detail}",{rest}}}"#)).unwrap();
+        };
+        write(1, "Running: PID 1");
+        let unit = status::peek(&dir).unwrap();
+        (UnitHandle::new(dir, Spec::default(), unit, Weak::new()), write)
+    }
+
+    #[test]
+    fn nobody_is_shown_what_a_go_runner_calls_a_cancel_however_the_file_is_read() {
+        let root = tempfile::tempdir().unwrap();
+        for read in [live, |unit: &UnitHandle| unit.refresh_to(None).unwrap()] {
+            let (unit, write) = unit(&root);
+            unit.take_step(&Event::Cancel).unwrap();
+            unit.refresh().unwrap();
+            write(3, "Killed");
+            let shown = read(&unit);
+            assert_eq!((shown.state, shown.outcome), (State::Canceled, Some(Outcome::Canceled)));
+            assert_eq!(status::peek(unit.dir()).unwrap().state, State::Canceled);
+            fs::remove_dir_all(unit.dir().path()).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_go_runner_that_somebody_else_has_stopped_is_believed() {
+        let root = tempfile::tempdir().unwrap();
+        let (unit, write) = unit(&root);
+        write(3, "Killed");
+        let shown = unit.refresh().unwrap();
+        assert_eq!((shown.state, shown.detail.as_str()), (State::Failed, "Killed"));
+    }
 }

@@ -20,7 +20,7 @@ use crate::{
     },
     request::{Extension, PayloadEnd, Stderr, Submit},
     sign::VerifyError,
-    store::{Spec, secrets::take},
+    store::{Spec, secrets::take, status::Known},
     unit::{FORMAT, Outcome, Unit, UnitId, rfc3339},
 };
 
@@ -240,13 +240,14 @@ impl Inner {
                 made => break made.map_err(WorkError::io("cannot make a unit in", &self.config.datadir))?,
             }
         };
-        let unit = spec.newborn();
-        // Nobody else knows of it yet, so that nobody holds its lock.
-        if let Err(error) = crate::store::status::replace(&dir, &unit) {
+        let known = Known::newborn(&dir, &spec).map_err(|error| {
             dir.remove().ok(); // whatever stays has a spec without a payload, and is ended at the next start
-            return Err(WorkError::io("cannot write the status in", dir.path())(error));
-        }
-        Ok(self.take_in(dir, spec, unit, request))
+            WorkError::io("cannot write the status in", dir.path())(error)
+        })?;
+        let unit = spec.newborn();
+        let made = self.take_in(dir, spec, unit, request);
+        made.handle.remember(known);
+        Ok(made)
     }
 }
 

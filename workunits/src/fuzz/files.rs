@@ -3,7 +3,7 @@
 use std::{
     env, fs,
     io::Write,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process, thread,
     time::{Duration, SystemTime},
 };
@@ -138,16 +138,21 @@ fn damage(dir: &UnitDir, script: &mut Script<'_>) {
 }
 
 /// A directory for one run, in memory where that is to be had.
-struct Scratch(PathBuf);
+pub(super) struct Scratch(PathBuf);
 
 impl Scratch {
-    fn new() -> Scratch {
+    pub(super) fn new() -> Scratch {
         let memory = PathBuf::from("/dev/shm");
         let root = if memory.is_dir() { memory } else { env::temp_dir() };
         let name = format!("netmesh-fuzz-{}-{:?}", process::id(), thread::current().id());
         let path = root.join(name);
         fs::remove_dir_all(&path).ok();
         Scratch(path.join("node"))
+    }
+
+    /// Where nothing is yet, not even a directory.
+    pub(super) fn path(&self) -> &Path {
+        &self.0
     }
 
     fn unit(&self) -> UnitDir {

@@ -7,12 +7,17 @@ mod files;
 mod request;
 mod script;
 mod state;
+mod token;
 
 pub use self::{
     files::{directory, journal},
     request::{reply, request, words},
     state::state,
+    token::token,
 };
+
+#[cfg(test)]
+pub(crate) use self::token::url_safe;
 
 #[cfg(test)]
 #[path = "../../../fuzz/mutations.rs"]
@@ -35,6 +40,11 @@ mod tests {
     #[test]
     fn sizes_spans_moments_and_limits_read_as_they_are_written() {
         hold("words", 4_000, words);
+    }
+
+    #[test]
+    fn a_token_proves_what_it_says_and_no_more() {
+        hold("token", 3_000, token);
     }
 
     #[test]

@@ -83,7 +83,10 @@ impl Child {
         let parent = Pid::this();
         // SAFETY: this process has one thread, so the child may call anything between fork and exec.
         match unsafe { fork_into(&mut cgroup) }.map_err(|errno| plain(errno.into()))? {
-            ForkResult::Parent { child } => Ok(Child { pid: child, cgroup, output, gate, failed }),
+            ForkResult::Parent { child } => {
+                prepared.leave();
+                Ok(Child { pid: child, cgroup, output, gate, failed })
+            }
             ForkResult::Child => {
                 drop((gate, failed));
                 let Err((step, errno)) = prepared.become_command(parent, at_gate);
@@ -205,6 +208,14 @@ impl Prepared {
             stdin: File::open(dir.stdin_path())?.into(),
             ends,
         })
+    }
+
+    /// Closes what is the child's. The rest stays until the process ends, soon after the command: to give it back now would
+    /// make a copy of each page of it, since the child has the same.
+    fn leave(self) {
+        let Prepared { program, argv, env, who, directory, stdin, ends, .. } = self;
+        drop((stdin, ends));
+        std::mem::forget((program, argv, env, who, directory));
     }
 
     /// Turns the child into the command, once the gate is open.

@@ -31,13 +31,18 @@ pub fn boot_id() -> io::Result<String> {
 
 /// The process that has `pid` now; a zombie is none.
 pub fn identify(pid: i32) -> io::Result<ProcessId> {
+    identify_since(pid, boot_id()?)
+}
+
+/// The same for whoever knows the boot id.
+pub fn identify_since(pid: i32, boot_id: String) -> io::Result<ProcessId> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
     // The name, in parentheses, may hold anything; state is the first field after it, start time the twentieth.
     let fields = stat.rsplit_once(") ").map(|(_, fields)| fields.split(' ').collect::<Vec<_>>());
     match fields.as_deref() {
         Some([state, rest @ ..]) if !matches!(*state, "Z" | "X") && rest.len() > 18 => {
             let start_time = rest[18].parse().map_err(io::Error::other)?;
-            Ok(ProcessId { pid, start_time, boot_id: boot_id()? })
+            Ok(ProcessId { pid, start_time, boot_id })
         }
         _ => Err(io::Error::new(io::ErrorKind::NotFound, format!("process {pid} has ended"))),
     }

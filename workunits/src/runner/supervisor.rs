@@ -8,8 +8,9 @@
 //! unit's directory; SIGTERM says “read it again”. When it dies its command dies with it.
 
 use std::{
-    fs::File,
-    path::Path,
+    fs::{self, File},
+    io,
+    path::{Path, PathBuf},
     process::ExitCode,
     thread,
     time::{Duration, Instant, SystemTime},
@@ -28,36 +29,58 @@ use super::{
     child::Child,
     descendants::{kill_all, reap},
     launch::Launch,
-    process::{identify, is_alive},
+    process::{boot_id, identify, identify_since, is_alive},
     reaper::{Reaper, Woken},
 };
 use crate::{
     crash,
     logic::{
-        process::{Exit, Usage},
+        process::{Exit, ProcessId, Usage},
         state::{Effect, Event},
         stopping::{Stopping, Why},
     },
     store::{
         UnitDir,
-        status::{self, StepError},
+        status::{self, Known, Locked, StepError},
     },
     unit::{Phase, State, Unit},
 };
 
+/// Where a supervisor runs: found out once, and handed on to those that are forked.
+#[derive(Debug)]
+pub(super) struct Home {
+    /// The control group that this process is in, if any.
+    own_group: Option<PathBuf>,
+    boot_id: io::Result<String>,
+}
+
+impl Home {
+    pub(super) fn find() -> Home {
+        Home { own_group: cgroup::own(), boot_id: boot_id() }
+    }
+
+    /// The process that has `pid` now.
+    fn identify(&self, pid: i32) -> io::Result<ProcessId> {
+        match &self.boot_id {
+            Ok(boot_id) => identify_since(pid, boot_id.clone()),
+            Err(_) => identify(pid),
+        }
+    }
+}
+
 /// Supervises the unit in `dir` to its end. The whole of `PROGRAM supervise UNITDIR`; call it before any thread exists,
 /// and before the program has opened anything: what it was started with, apart from stdio, is let go of.
 pub fn main(dir: &Path) -> ExitCode {
-    in_group(dir, cgroup::own().as_deref())
+    at_home(dir, &Home::find())
 }
 
-/// The same for whoever knows already which control group this process is in, if any.
-pub(super) fn in_group(dir: &Path, own_group: Option<&Path>) -> ExitCode {
+/// The same for whoever knows already where this process runs.
+pub(super) fn at_home(dir: &Path, home: &Home) -> ExitCode {
     // A pipe or a lock that the daemon inherited must not be held for as long as the longest unit runs.
     // SAFETY: nothing in this process owns a descriptor yet. An old kernel without the call changes nothing.
     unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, 0) };
     let Some(dir) = UnitDir::at(dir) else { return ExitCode::from(2) };
-    match supervise(&dir, own_group) {
+    match supervise(&mut Records { dir: &dir, known: None }, home) {
         Ok(()) => ExitCode::SUCCESS,
         Err(Over) => ExitCode::FAILURE,
     }
@@ -66,25 +89,32 @@ pub(super) fn in_group(dir: &Path, own_group: Option<&Path>) -> ExitCode {
 /// There is nothing more to do: somebody else has the unit, or it was ended or removed.
 struct Over;
 
-fn supervise(dir: &UnitDir, own_group: Option<&Path>) -> Result<(), Over> {
+/// The unit's files, and what they said when this process looked or wrote last.
+struct Records<'d> {
+    dir: &'d UnitDir,
+    known: Option<Known>,
+}
+
+fn supervise(records: &mut Records<'_>, home: &Home) -> Result<(), Over> {
+    let dir = records.dir;
     // Before the claim: from then on the daemon may wake us, and a wake-up must not end us.
     let mut reaper = Reaper::start().map_err(|_| Over)?;
     crash::point("claim");
-    claim(dir)?;
+    records.claim(home)?;
     crash::point("claimed");
     let launch = match Launch::read(dir) {
         Ok(launch) => launch,
         Err(error) => {
-            return start_failed(dir, format!("cannot read {}: {error}", dir.launch_path().display()));
+            return records.start_failed(format!("cannot read {}: {error}", dir.launch_path().display()));
         }
     };
     crash::point("fork");
-    let mut child = match Child::fork(dir, &launch, own_group) {
+    let mut child = match Child::fork(dir, &launch, home.own_group.as_deref()) {
         Ok(child) => child,
-        Err(why) => return start_failed(dir, why),
+        Err(why) => return records.start_failed(why),
     };
     crash::point("forked");
-    let ended = run(dir, &launch, &mut child, &mut reaper);
+    let ended = run(records, home, &launch, &mut child, &mut reaper);
     // Whatever still lives there goes on without it: a stop has killed all of it before.
     if let Some(cgroup) = &child.cgroup {
         cgroup.dissolve();
@@ -93,58 +123,109 @@ fn supervise(dir: &UnitDir, own_group: Option<&Path>) -> Result<(), Over> {
 }
 
 /// Lets the command run, to its end.
-fn run(dir: &UnitDir, launch: &Launch, child: &mut Child, reaper: &mut Reaper) -> Result<(), Over> {
-    let command = match identify(child.pid.as_raw()) {
+fn run(
+    records: &mut Records<'_>,
+    home: &Home,
+    launch: &Launch,
+    child: &mut Child,
+    reaper: &mut Reaper,
+) -> Result<(), Over> {
+    let command = match home.identify(child.pid.as_raw()) {
         Ok(command) => command,
         Err(error) => {
             let why = child.why_failed(launch);
-            return start_failed(
-                dir,
-                why.unwrap_or_else(|| format!("the command died before its start: {error}")),
-            );
+            return records
+                .start_failed(why.unwrap_or_else(|| format!("the command died before its start: {error}")));
         }
     };
     let cgroup = child.cgroup.as_ref().and_then(|cgroup| cgroup.path().to_str()).map(str::to_owned);
-    let (_, effects) = record(dir, &Event::Started { command, cgroup })?; // what waits at the gate ends with us
+    let (_, effects) = records.take_step(&Event::Started { command, cgroup })?; // what waits at the gate ends with us
     if !effects.contains(&Effect::OpenGate) {
         return Ok(()); // canceled meanwhile
     }
     crash::point("open gate");
     if let Err(why) = child.release(launch) {
-        return start_failed(dir, why);
+        return records.start_failed(why);
     }
     crash::point("gate is open");
-    let (exit, stopped) = watch_over(dir, launch, child, reaper);
+    let (exit, stopped) = watch_over(records, launch, child, reaper);
     crash::point("command has ended");
     let truncated = child.output.as_ref().and_then(|output| output.truncated());
-    // The output is on disk before the end that vouches for it.
-    for path in [dir.stdout_path(), dir.stderr_path()] {
-        // An empty file that a power cut takes away is as good as there.
-        if let Ok(file) = File::open(path)
-            && file.metadata().is_ok_and(|meta| meta.len() > 0)
-        {
-            file.sync_data().ok(); // a disk that cannot will not record the end either, which is tried until it can
-        }
-    }
-    let (stdout, stderr) = (dir.stdout_size(), dir.stderr_size());
+    let dir = records.dir;
+    let [stdout, stderr] = [dir.stdout_path(), dir.stderr_path()].map(|path| synced_size(&path));
     crash::point("record end");
-    record(dir, &Event::Exited { exit, usage: usage(), stdout, stderr, stopped, truncated })?;
+    let stdout = stdout.unwrap_or(0);
+    records.take_step(&Event::Exited { exit, usage: usage(), stdout, stderr, stopped, truncated })?;
     crash::point("end is recorded");
     Ok(())
 }
 
-/// Takes the unit, unless another living supervisor has it or it is not to run any more.
-fn claim(dir: &UnitDir) -> Result<(), Over> {
-    let own = identify(i32::try_from(std::process::id()).map_err(|_| Over)?).map_err(|_| Over)?;
-    let (unit, _) = persist(dir, || {
-        let mut locked = status::lock(dir)?;
-        let others = locked.log().last(|note| note.supervisor.clone());
-        match others.is_some_and(|other| is_alive(&other)) {
-            true => Err(Refused::Taken),
-            false => Ok(locked.take_step(&Event::Claimed(own.clone()), SystemTime::now())?),
+/// How long an output is, if there is one, and that much of it is on disk before the end that vouches for it.
+fn synced_size(path: &Path) -> Option<u64> {
+    let length = fs::metadata(path).ok()?.len();
+    // An empty file that a power cut takes away is as good as there.
+    if length > 0
+        && let Ok(file) = File::open(path)
+    {
+        file.sync_data().ok(); // a disk that cannot will not record the end either, which is tried until it can
+    }
+    Some(length)
+}
+
+impl Records<'_> {
+    /// Takes the unit, unless another living supervisor has it or it is not to run any more.
+    fn claim(&mut self, home: &Home) -> Result<(), Over> {
+        let own = i32::try_from(std::process::id()).map_err(|_| Over)?;
+        let own = home.identify(own).map_err(|_| Over)?;
+        let (unit, _) = self.persist(|locked| {
+            let others = locked.log().last(|note| note.supervisor.clone());
+            match others.is_some_and(|other| is_alive(&other)) {
+                true => Err(Refused::Taken),
+                false => Ok(locked.take_step(&Event::Claimed(own.clone()), SystemTime::now())?),
+            }
+        })?;
+        if unit.state == State::Pending { Ok(()) } else { Err(Over) }
+    }
+
+    fn start_failed(&mut self, why: String) -> Result<(), Over> {
+        self.take_step(&Event::StartFailed { why }).map(drop)
+    }
+
+    /// Records an event, however long the disk takes to have room for it.
+    fn take_step(&mut self, event: &Event) -> Result<(Unit, Vec<Effect>), Over> {
+        self.persist(|locked| Ok(locked.take_step(event, SystemTime::now())?))
+    }
+
+    /// Tries to record something until the disk has it, the unit is gone, or it means nothing to the unit.
+    fn persist<T>(
+        &mut self,
+        mut attempt: impl FnMut(&mut Locked<'_>) -> Result<T, Refused>,
+    ) -> Result<T, Over> {
+        let mut pause = Duration::from_millis(100);
+        loop {
+            let attempted = status::lock_knowing(self.dir, self.known.take()).map_err(Refused::from);
+            let attempted = attempted.and_then(|mut locked| {
+                let done = attempt(&mut locked)?;
+                self.known = Some(locked.let_go_for_a_moment());
+                Ok(done)
+            });
+            match attempted {
+                Ok(done) => return Ok(done),
+                Err(Refused::Taken | Refused::Step(StepError::NotNow(_))) => return Err(Over),
+                Err(Refused::Step(StepError::Io(_))) if !self.dir.path().exists() => return Err(Over),
+                Err(Refused::Step(StepError::Io(_))) => {
+                    thread::sleep(pause); // a full disk wakes nobody when it has room again
+                    pause = (pause * 2).min(Duration::from_secs(10));
+                }
+            }
         }
-    })?;
-    if unit.state == State::Pending { Ok(()) } else { Err(Over) }
+    }
+
+    /// Whether somebody has asked for the unit's end.
+    fn is_canceling(&self) -> bool {
+        let news = self.known.as_ref().is_none_or(|known| !known.is_current(self.dir));
+        news && status::peek(self.dir).is_some_and(|unit| unit.phase == Some(Phase::Canceling))
+    }
 }
 
 /// Why something was not recorded.
@@ -161,38 +242,18 @@ impl<E: Into<StepError>> From<E> for Refused {
     }
 }
 
-fn start_failed(dir: &UnitDir, why: String) -> Result<(), Over> {
-    record(dir, &Event::StartFailed { why }).map(drop)
-}
-
-/// Records an event, however long the disk takes to have room for it.
-fn record(dir: &UnitDir, event: &Event) -> Result<(Unit, Vec<Effect>), Over> {
-    persist(dir, || Ok(status::take_step(dir, event, SystemTime::now())?))
-}
-
-/// Tries to record something until the disk has it, the unit is gone, or it means nothing to the unit.
-fn persist<T>(dir: &UnitDir, mut attempt: impl FnMut() -> Result<T, Refused>) -> Result<T, Over> {
-    let mut pause = Duration::from_millis(100);
-    loop {
-        match attempt() {
-            Ok(done) => return Ok(done),
-            Err(Refused::Taken | Refused::Step(StepError::NotNow(_))) => return Err(Over),
-            Err(Refused::Step(StepError::Io(_))) if !dir.path().exists() => return Err(Over),
-            Err(Refused::Step(StepError::Io(_))) => {
-                thread::sleep(pause); // a full disk wakes nobody when it has room again
-                pause = (pause * 2).min(Duration::from_secs(10));
-            }
-        }
-    }
-}
-
 /// Waits for the command's end, copies its output where that is limited, and stops it when it must: somebody asks for
 /// that, or it goes beyond a bound. Gives back how it ended, and why it was stopped if it was.
-fn watch_over(dir: &UnitDir, launch: &Launch, child: &mut Child, reaper: &mut Reaper) -> (Exit, Option<Why>) {
+fn watch_over(
+    records: &Records<'_>,
+    launch: &Launch,
+    child: &mut Child,
+    reaper: &mut Reaper,
+) -> (Exit, Option<Why>) {
     let Child { pid: command, cgroup, output, .. } = child;
     let timeout = launch.timeout_ms.map(Duration::from_millis);
     let mut stopping = Stopping::new(launch.stop.clone(), timeout, Instant::now());
-    if is_canceling(dir) {
+    if records.is_canceling() {
         stopping.begin(Why::Asked, Instant::now()); // asked for between the gate and here
     }
     loop {
@@ -227,10 +288,6 @@ fn watch_over(dir: &UnitDir, launch: &Launch, child: &mut Child, reaper: &mut Re
             Woken::Timeout => {}
         }
     }
-}
-
-fn is_canceling(dir: &UnitDir) -> bool {
-    status::peek(dir).is_some_and(|unit| unit.phase == Some(Phase::Canceling))
 }
 
 /// What the command and its waited-for children used.

@@ -35,6 +35,11 @@ use crate::request::ErrorCode;
 /// How long a token is good for when nobody says otherwise.
 pub const DEFAULT_EXPIRATION: Duration = Duration::from_secs(5 * 60);
 
+/// Nodes of a token that a refusal names.
+const AUDIENCE_TOLD: usize = 3;
+/// Letters of a stranger's name that a refusal tells.
+const NAME_TOLD: usize = 64;
+
 /// The private key that signs what this node asks of others.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SigningConfig {
@@ -421,7 +426,10 @@ impl Verifier {
             return Err(VerifyError::OtherRequest);
         }
         if let Some(from) = asked.from.filter(|from| *from != issuer) {
-            return Err(VerifyError::OtherSender { issuer: clipped(issuer), from: from.to_owned() });
+            return Err(VerifyError::OtherSender {
+                issuer: clipped(issuer, NAME_TOLD),
+                from: from.to_owned(),
+            });
         }
         // Last, so that only what is good in every other way is remembered.
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
@@ -454,8 +462,16 @@ impl Verifier {
             return Ok(());
         }
         let mut audience = String::new();
-        for name in named {
-            let _ = write!(audience, "{}{name:?}", if audience.is_empty() { "" } else { ", " });
+        for name in named.iter().take(AUDIENCE_TOLD) {
+            let _ = write!(
+                audience,
+                "{}{:?}",
+                if audience.is_empty() { "" } else { ", " },
+                clipped(name, NAME_TOLD)
+            );
+        }
+        if named.len() > AUDIENCE_TOLD {
+            let _ = write!(audience, " and {} more", named.len() - AUDIENCE_TOLD);
         }
         let audience = if audience.is_empty() { "nobody".to_owned() } else { audience };
         Err(VerifyError::WrongAudience { audience, node: self.node.clone() })
@@ -481,7 +497,7 @@ impl Verification {
         match jsonwebtoken::decode_header(token).ok().and_then(|header| header.kid) {
             Some(id) => match self.keys.iter().find(|key| key.id.as_ref() == Some(&id)) {
                 Some(key) => Ok(vec![key]),
-                None if nameless.is_empty() => Err(VerifyError::UnknownKey(clipped(&id))),
+                None if nameless.is_empty() => Err(VerifyError::UnknownKey(clipped(&id, NAME_TOLD))),
                 None => Ok(nameless),
             },
             None if nameless.is_empty() => Ok(self.keys.iter().collect()),
@@ -511,15 +527,19 @@ impl VerificationKey {
                 ErrorKind::InvalidAlgorithm => VerifyError::Malformed(format!(
                     "token is not signed with {algorithm:?}, the one algorithm accepted"
                 )),
-                _ => VerifyError::Malformed(format!("token is malformed: {bad}")),
+                // The library quotes the token where a claim has another type than it should.
+                _ => {
+                    VerifyError::Malformed(format!("token is malformed: {}", clipped(&bad.to_string(), 120)))
+                }
             })?;
         Ok(read.claims)
     }
 }
 
-/// A text of a stranger, as long as a message bears.
-fn clipped(text: &str) -> String {
-    text.chars().take(64).collect()
+/// A text of a stranger, as long as a message bears, and in one line.
+fn clipped(text: &str, letters: usize) -> String {
+    let visible = |letter: char| if letter.is_control() { char::REPLACEMENT_CHARACTER } else { letter };
+    text.chars().take(letters).map(visible).collect()
 }
 
 fn unix(time: SystemTime) -> Duration {

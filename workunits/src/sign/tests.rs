@@ -14,6 +14,7 @@ use rsa::{
 use jsonwebtoken::{DecodingKey, EncodingKey};
 
 use super::*;
+use crate::fuzz::url_safe;
 
 /// What a request shows that no token is bound to.
 const ANY: Asked<'_> = Asked { digest: None, from: None };
@@ -107,6 +108,29 @@ fn a_refusal_says_whether_key_time_or_audience_was_wrong() {
     assert_eq!(refusal("abc", at(0)), none);
     let (head, _) = good.rsplit_once('.').unwrap();
     assert!(verifier.verify(&format!("{head}."), ANY, at(0)).is_err());
+}
+
+#[test]
+fn what_stands_in_a_token_breaks_no_line_of_a_log_and_fills_none() {
+    let files = Files::new();
+    let verifier = files.verifier(&keys(0).public);
+    // Nobody needs a key to have this read: a header alone, `{"alg":"x\nx\n..."}`.
+    let header = format!(r#"{{"alg":"{}"}}"#, r"x\n".repeat(1_000));
+    let nameless = jsonwebtoken::encode(&Header::default(), &"", &EncodingKey::from_secret(b"")).unwrap();
+    let (_, rest) = nameless.split_once('.').unwrap();
+    let forged = format!("{}.{rest}", url_safe(header.as_bytes()));
+    let key = EncodingKey::from_rsa_pem(keys(0).pkcs1.as_bytes()).unwrap();
+    let signed = |claims| jsonwebtoken::encode(&Header::new(Algorithm::RS512), &claims, &key).unwrap();
+    let long = "y\n".repeat(1_000);
+    let end = NOW.as_secs() + 300;
+    for token in [
+        forged,
+        signed(serde_json::json!({"aud": ["bar"], "exp": long})),
+        signed(serde_json::json!({"aud": vec![&long; 1_000], "exp": end})),
+    ] {
+        let told = verifier.verify(&token, ANY, at(0)).unwrap_err().to_string();
+        assert!(!told.contains('\n') && told.chars().count() < 400, "{told}");
+    }
 }
 
 #[test]

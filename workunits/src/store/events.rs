@@ -7,15 +7,16 @@
 //! power cut tore is no event: nobody was told of it.
 
 use std::{
-    fs,
-    io::{self, Write},
+    fs::{self, File},
+    io::{self, Read, Write},
+    sync::Arc,
     time::SystemTime,
 };
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{Spec, UnitDir};
+use super::{Spec, Stamp, UnitDir};
 use crate::{
     crash,
     logic::state::{CLAIMED, Note},
@@ -56,17 +57,23 @@ pub struct Log {
     pub entries: Vec<Entry>,
     /// Bytes up to the end of the last whole line.
     whole: u64,
+    /// The file as it was when this was last read or written; nothing while there is none.
+    seen: Option<Stamp>,
+    /// The file itself, once something was appended.
+    file: Option<Arc<File>>,
 }
 
 impl Log {
     /// Reads a unit's log; a missing file is an empty log.
     pub fn read(dir: &UnitDir) -> io::Result<Log> {
-        let bytes = match fs::read(dir.events_path()) {
-            Ok(bytes) => bytes,
+        let mut file = match File::open(dir.events_path()) {
+            Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Log::default()),
             Err(error) => return Err(error),
         };
-        let mut log = Log::default();
+        let mut log = Log { seen: Some(Stamp::of(&file)?), ..Log::default() };
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
         for line in bytes.split_inclusive(|byte| *byte == b'\n') {
             let Some(text) = line.strip_suffix(b"\n") else { break };
             let Ok(entry) = serde_json::from_slice(text) else { break };
@@ -94,12 +101,15 @@ impl Log {
             Entry { seq, at: rfc3339(now), event: name.to_owned(), set: difference(before, after), note };
         let mut line = serde_json::to_vec(&entry)?;
         line.push(b'\n');
-        let mut file = dir.append_to(&dir.events_path())?;
+        let file = match &self.file {
+            Some(open) => open.clone(),
+            None => Arc::new(dir.append_to(&dir.events_path())?),
+        };
         if file.metadata()?.len() > self.whole {
             file.set_len(self.whole)?; // the torn line of a power cut, or of a full disk
         }
         crash::write("append event", &file, &line);
-        let kept = file.write_all(&line).and_then(|()| if lazy { Ok(()) } else { file.sync_data() });
+        let kept = (&*file).write_all(&line).and_then(|()| if lazy { Ok(()) } else { file.sync_data() });
         crash::point("event is recorded");
         if let Err(error) = kept {
             file.set_len(self.whole).ok(); // making a file shorter needs no room on a full disk
@@ -107,7 +117,28 @@ impl Log {
         }
         self.whole += line.len() as u64;
         self.entries.push(entry);
+        self.seen = Stamp::of(&file).ok();
+        self.file = Some(file);
         Ok(())
+    }
+
+    /// Lets go of the file; the next event opens it again.
+    pub(super) fn close(&mut self) {
+        self.file = None;
+    }
+
+    /// A log without any event, whose file was just made.
+    pub(super) fn fresh(dir: &UnitDir) -> Log {
+        Log { seen: Stamp::at(&dir.events_path()).filter(|made| made.length == 0), ..Log::default() }
+    }
+
+    /// Whether the file is still as it was when this was read or written last.
+    pub(super) fn is_current(&self, dir: &UnitDir) -> bool {
+        let now = match &self.file {
+            Some(open) => Stamp::of(open).ok(),
+            None => Stamp::at(&dir.events_path()),
+        };
+        self.seen.is_some() && now == self.seen
     }
 
     /// Takes the last event back, which nobody was told of. A crash before that, and it has happened after all.
@@ -115,6 +146,7 @@ impl Log {
         let Some(last) = self.entries.pop() else { return };
         let length = serde_json::to_vec(&last).map_or(0, |line| line.len() as u64 + 1); // it was written the same way
         self.whole = self.whole.saturating_sub(length);
+        self.seen = None;
         let cut = fs::OpenOptions::new().write(true).open(dir.events_path()).and_then(|file| {
             file.set_len(self.whole)?;
             file.sync_data()

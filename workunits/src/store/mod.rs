@@ -21,7 +21,7 @@ pub mod tail;
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
@@ -44,6 +44,29 @@ pub struct Store {
 pub struct UnitDir {
     id: UnitId,
     path: PathBuf,
+}
+
+/// A file at one moment: one that was changed, or replaced, since then has another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stamp {
+    inode: u64,
+    length: u64,
+    modified: (i64, i64),
+}
+
+impl Stamp {
+    fn of(file: &File) -> io::Result<Stamp> {
+        file.metadata().map(|meta| Stamp::from(&meta))
+    }
+
+    /// That of the file at `path`, if there is one.
+    fn at(path: &Path) -> Option<Stamp> {
+        fs::metadata(path).ok().map(|meta| Stamp::from(&meta))
+    }
+
+    fn from(meta: &fs::Metadata) -> Stamp {
+        Stamp { inode: meta.ino(), length: meta.len(), modified: (meta.mtime(), meta.mtime_nsec()) }
+    }
 }
 
 impl Store {
@@ -229,17 +252,38 @@ impl UnitDir {
     /// Writes `status`, never seen half-written by whoever opens it now.
     ///
     /// The file that it takes the place of is kept as `status.tmp` for the next change, and goes with the `last` one: to
-    /// make a file and remove one for each change is slow where a file system does not give a number out again soon.
+    /// make a file and remove one for each change is slow where a file system does not give a number out again soon. It is
+    /// written over rather than emptied, and changes places rather than replaces: after either of the others some file
+    /// systems write it to the disk at once, and nobody waits for that.
     pub fn replace_status(&self, bytes: &[u8], last: bool) -> io::Result<()> {
-        let (_file, temporary) = write_temporary(&self.path, "status", bytes)?;
+        self.exchange_status(bytes, last).map(drop)
+    }
+
+    pub(crate) fn exchange_status(&self, bytes: &[u8], last: bool) -> io::Result<Option<Stamp>> {
+        let temporary = self.path.join("status.tmp");
+        let mut file = private().write(true).create(true).truncate(false).open(&temporary)?;
+        let before = file.metadata()?.len();
+        crash::write("write temporary", &file, bytes);
+        file.write_all(bytes)?;
+        if before > bytes.len() as u64 {
+            file.set_len(bytes.len() as u64)?;
+        }
+        let stamp = Stamp::of(&file).ok();
         let status = self.status_path();
         crash::point("rename");
-        let exchanged = !last && {
-            let here = nix::fcntl::AT_FDCWD;
-            nix::fcntl::renameat2(here, &temporary, here, &status, RenameFlags::RENAME_EXCHANGE).is_ok()
-        };
-        // The first one has nothing to change places with, and not every file system lets files do so.
-        if exchanged { Ok(()) } else { fs::rename(&temporary, status) }
+        let here = nix::fcntl::AT_FDCWD;
+        let exchanged =
+            nix::fcntl::renameat2(here, &temporary, here, &status, RenameFlags::RENAME_EXCHANGE).is_ok();
+        match (exchanged, last) {
+            (true, false) => {}
+            (true, true) => {
+                crash::point("remove temporary");
+                fs::remove_file(&temporary).ok(); // whoever was killed before this left it too
+            }
+            // The first one has nothing to change places with, and not every file system lets files do so.
+            (false, _) => fs::rename(&temporary, status)?,
+        }
+        Ok(stamp)
     }
 
     /// Gives back the room that payload and outputs take.

@@ -81,11 +81,19 @@ impl Notices {
         Notices { shared }
     }
 
-    /// Wakes when the status in a unit's directory is replaced or written anew, an output appears, or the directory goes.
+    /// Wakes when the status in a unit's directory is replaced, an output appears, or the directory goes.
     pub fn unit(&self, dir: &UnitDir) -> Subscription {
         use WatchMask as On;
-        let moved = On::MOVED_TO | On::MOVE_SELF;
-        self.subscribe(dir.path(), moved | On::CREATE | On::CLOSE_WRITE | On::DELETE_SELF, false)
+        self.subscribe(dir.path(), On::MOVED_TO | On::MOVE_SELF | On::CREATE | On::DELETE_SELF, false)
+    }
+
+    /// Wakes when the status in a unit's directory is replaced, or written anew `in_place`, which nobody but the runner of
+    /// a Go node does; or the directory goes.
+    pub fn status(&self, dir: &UnitDir, in_place: bool) -> Subscription {
+        use WatchMask as On;
+        // Each event wakes this process, so that none is asked for in vain: closed are many files in one step.
+        let written = if in_place { On::CLOSE_WRITE } else { On::empty() };
+        self.subscribe(dir.path(), On::MOVED_TO | On::MOVE_SELF | On::DELETE_SELF | written, false)
     }
 
     /// Wakes when any file in a directory is made, moved, closed after writing or removed. Not for a unit's own.
@@ -102,7 +110,7 @@ impl Notices {
 
     fn subscribe(&self, path: &Path, mask: WatchMask, any_file: bool) -> Subscription {
         let mut watched = self.shared.lock();
-        let waker = watched.as_mut().and_then(|watched| match watched.watches.add(path, mask) {
+        let waker = watched.as_mut().and_then(|watched| match watched.watches.add(path, mask | WatchMask::MASK_ADD) {
             Ok(descriptor) => {
                 let fresh = || Waker { sender: watch::Sender::new(()), subscriptions: 0, any_file };
                 let waker = watched.wakers.entry(descriptor.clone()).or_insert_with(fresh);
@@ -243,7 +251,11 @@ mod tests {
         unit.changed().await;
         dir.write_whole("status", b"replaced").unwrap();
         unit.changed().await;
+        let mut status = notices.status(&dir, true);
         std::fs::write(dir.status_path(), "in place").unwrap();
+        status.changed().await;
+        unit.changed().await; // one watch, which goes on telling of what either asked for
+        std::fs::write(dir.stderr_path(), "").unwrap();
         unit.changed().await;
         let (mut one, mut two) = (notices.file(&dir.stdout_path()), notices.file(&dir.stdout_path()));
         std::fs::write(dir.stdout_path(), "more").unwrap();

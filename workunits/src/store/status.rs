@@ -10,7 +10,7 @@ use std::{
 };
 
 use super::{
-    Spec, UnitDir,
+    Spec, Stamp, UnitDir,
     events::{Happened, Log},
     private,
 };
@@ -36,10 +36,73 @@ pub enum StepError {
 /// The lock of a unit, and what its files say while it is held.
 pub struct Locked<'a> {
     dir: &'a UnitDir,
-    _lock: File,
+    lock: Held,
     spec: Option<Spec>,
     unit: Option<Unit>,
     log: Log,
+    /// The status file as it was read or written last; nothing while there is none.
+    seen: Option<Stamp>,
+}
+
+/// A lock that is held. It is let go of in so many words: closing the file would not do that for as long as a child that was
+/// forked meanwhile has it too.
+struct Held(Option<File>);
+
+impl Held {
+    /// Waits for whoever holds it.
+    fn wait(lock: File) -> io::Result<Held> {
+        loop {
+            match fs2::FileExt::lock_exclusive(&lock) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                done => return done.map(|()| Held(Some(lock))),
+            }
+        }
+    }
+
+    /// Does not wait.
+    fn at_once(lock: File) -> io::Result<Held> {
+        fs2::FileExt::try_lock_exclusive(&lock).map(|()| Held(Some(lock)))
+    }
+
+    /// Lets go of it, and gives back the file, to be locked again. None where letting go failed: closing it may help.
+    fn let_go(mut self) -> Option<File> {
+        self.0.take().filter(|lock| fs2::FileExt::unlock(lock).is_ok())
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if let Some(lock) = &self.0 {
+            fs2::FileExt::unlock(lock).ok(); // closing it is what is left then
+        }
+    }
+}
+
+/// What a unit's files said when their lock was let go of. Whoever has it need not read them again for its next step,
+/// unless somebody else changed them in between.
+#[derive(Debug)]
+pub struct Known {
+    /// Where it is kept open.
+    lock: Option<File>,
+    spec: Option<Spec>,
+    unit: Option<Unit>,
+    log: Log,
+    seen: Option<Stamp>,
+}
+
+impl Known {
+    /// What the files say of a unit that was just made: its status is written here, for the first time. Nobody else knows
+    /// of it yet, so that nobody holds its lock.
+    pub(crate) fn newborn(dir: &UnitDir, spec: &Spec) -> io::Result<Known> {
+        let unit = spec.newborn();
+        let seen = replace(dir, &unit)?;
+        Ok(Known { lock: None, spec: Some(spec.clone()), unit: Some(unit), log: Log::fresh(dir), seen })
+    }
+
+    /// Whether nobody else has recorded anything since.
+    pub fn is_current(&self, dir: &UnitDir) -> bool {
+        self.log.is_current(dir)
+    }
 }
 
 /// Reads the status without the lock; `None` when the file is missing or not (yet) whole.
@@ -62,22 +125,19 @@ pub fn peek_into(dir: &UnitDir, buffer: &mut Vec<u8>) -> Option<Unit> {
 
 /// Takes the unit's lock and reads its files; waits for whoever holds it.
 pub fn lock(dir: &UnitDir) -> io::Result<Locked<'_>> {
-    let lock = private().write(true).create(true).truncate(false).open(dir.path().join("status.lock"))?;
-    loop {
-        match fs2::FileExt::lock_exclusive(&lock) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            done => break done?,
-        }
-    }
+    read(dir, Held::wait(open_lock(dir)?)?)
+}
+
+fn read(dir: &UnitDir, lock: Held) -> io::Result<Locked<'_>> {
     let log = Log::read(dir)?;
     // Releasing removes the directory under whoever waited here for the lock.
-    let unit = match fs::read(dir.status_path()) {
-        Ok(bytes) => parse(&bytes),
-        Err(error) if error.kind() == io::ErrorKind::NotFound && dir.path().exists() => None,
+    let (unit, seen) = match read_status(dir) {
+        Ok((bytes, seen)) => (parse(&bytes), Some(seen)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound && dir.path().exists() => (None, None),
         Err(error) => return Err(error),
     };
     let spec = Spec::read(dir).ok().flatten();
-    let mut locked = Locked { dir, _lock: lock, spec: None, unit, log };
+    let mut locked = Locked { dir, lock, spec: None, unit, log, seen };
     // Whoever was killed between log and file has left the file behind. Without a spec the file is that of a Go node,
     // which changes it and knows no log.
     if locked.unit.is_none() || spec.is_some() && !locked.log.entries.is_empty() {
@@ -89,6 +149,50 @@ pub fn lock(dir: &UnitDir) -> io::Result<Locked<'_>> {
     }
     locked.spec = spec;
     Ok(locked)
+}
+
+fn read_status(dir: &UnitDir) -> io::Result<(Vec<u8>, Stamp)> {
+    let mut file = File::open(dir.status_path())?;
+    let seen = Stamp::of(&file)?;
+    let mut bytes = Vec::with_capacity(usize::try_from(seen.length).unwrap_or(WHOLE).min(WHOLE) + 1);
+    file.read_to_end(&mut bytes)?;
+    Ok((bytes, seen))
+}
+
+/// The same for whoever may know what the files say. What it knows is of use only while both files are as it left them.
+pub fn lock_knowing(dir: &UnitDir, known: Option<Known>) -> io::Result<Locked<'_>> {
+    lock_by(dir, known, Held::wait)
+}
+
+/// The same for whoever must not wait.
+///
+/// # Errors
+/// `WouldBlock` when somebody else holds the lock.
+pub fn try_lock_knowing(dir: &UnitDir, known: Option<Known>) -> io::Result<Locked<'_>> {
+    lock_by(dir, known, Held::at_once)
+}
+
+fn lock_by(
+    dir: &UnitDir,
+    known: Option<Known>,
+    hold: fn(File) -> io::Result<Held>,
+) -> io::Result<Locked<'_>> {
+    let Some(Known { lock: kept, spec, unit, log, seen }) = known else {
+        return read(dir, hold(open_lock(dir)?)?);
+    };
+    let taken = hold(match kept {
+        Some(kept) => kept,
+        None => open_lock(dir)?,
+    })?;
+    if seen.is_some() && seen == Stamp::at(&dir.status_path()) && log.is_current(dir) {
+        return Ok(Locked { dir, lock: taken, spec, unit, log, seen });
+    }
+    drop(taken); // a file that was kept open may be that of a directory which is gone
+    read(dir, hold(open_lock(dir)?)?)
+}
+
+fn open_lock(dir: &UnitDir) -> io::Result<File> {
+    private().write(true).create(true).truncate(false).open(dir.path().join("status.lock"))
 }
 
 /// Takes one step of a unit that runs here: locked, saved, and only then told.
@@ -123,6 +227,16 @@ impl Locked<'_> {
     /// A change of nothing but sizes, or of what a unit elsewhere is doing, is shown but not recorded: the files
     /// themselves tell the one, its node the other, and a link that comes and goes must not fill the log.
     pub fn change(&mut self, change: impl FnOnce(&mut Unit), now: SystemTime) -> io::Result<Unit> {
+        self.change_so(change, now, false)
+    }
+
+    /// The same, but a power cut may undo it as long as nothing else is recorded: for what somebody else knows too, and can
+    /// be asked about again.
+    pub fn change_lazily(&mut self, change: impl FnOnce(&mut Unit), now: SystemTime) -> io::Result<Unit> {
+        self.change_so(change, now, true)
+    }
+
+    fn change_so(&mut self, change: impl FnOnce(&mut Unit), now: SystemTime, lazy: bool) -> io::Result<Unit> {
         let before = self.unit.clone().unwrap_or_default();
         let mut after = before.clone();
         change(&mut after);
@@ -141,11 +255,11 @@ impl Locked<'_> {
         }
         if shown == after {
             self.unit = Some(after.clone());
-            replace(self.dir, &after)?;
+            self.show()?;
             return Ok(after);
         }
         let name = if after.state.is_terminal() { "ended" } else { "changed" };
-        self.record(Happened { name, ..Happened::default() }, after.clone(), now)?;
+        self.record(Happened { name, lazy, ..Happened::default() }, after.clone(), now)?;
         Ok(after)
     }
 
@@ -156,10 +270,9 @@ impl Locked<'_> {
         // status. Every later one leads from what the log told when the lock was taken.
         let newborn = self.spec.as_ref().map(Spec::newborn);
         let before = if self.log.entries.is_empty() { newborn.as_ref() } else { self.unit.as_ref() };
-        let lazy = happened.lazy;
         self.log.append(self.dir, happened, before, &after, now)?;
         let before = self.unit.replace(after);
-        if lazy {
+        if self.log.ends_lazily() {
             return Ok(()); // the next event comes at once, and the file follows then
         }
         self.show().inspect_err(|_| {
@@ -170,11 +283,25 @@ impl Locked<'_> {
     }
 
     /// Writes the status file anew from what is known; for a file that was torn, or fell behind its log.
-    pub fn show(&self) -> io::Result<()> {
-        match &self.unit {
-            Some(unit) => replace(self.dir, unit),
-            None => Ok(()),
+    pub fn show(&mut self) -> io::Result<()> {
+        if let Some(unit) = &self.unit {
+            self.seen = None;
+            self.seen = replace(self.dir, unit)?;
         }
+        Ok(())
+    }
+
+    /// Lets go of the lock, and takes along what the files say.
+    pub fn let_go(self) -> Known {
+        let Locked { spec, unit, mut log, seen, .. } = self;
+        log.close();
+        Known { lock: None, spec, unit, log, seen }
+    }
+
+    /// The same for whoever takes several steps: the files stay open.
+    pub fn let_go_for_a_moment(self) -> Known {
+        let Locked { lock, spec, unit, log, seen, .. } = self;
+        Known { lock: lock.let_go(), spec, unit, log, seen }
     }
 
     /// Trusts the log more than the file, as after a power cut, which may bring an old file back.
@@ -231,10 +358,10 @@ fn parse(bytes: &[u8]) -> Option<Unit> {
 }
 
 /// Replaces the file. For whoever holds the lock, or is alone in knowing the unit.
-pub(crate) fn replace(dir: &UnitDir, unit: &Unit) -> io::Result<()> {
+pub(crate) fn replace(dir: &UnitDir, unit: &Unit) -> io::Result<Option<Stamp>> {
     let mut bytes = netmesh::json::to_go_string(unit).into_bytes();
     bytes.push(b'\n');
-    dir.replace_status(&bytes, unit.state.is_terminal())
+    dir.exchange_status(&bytes, unit.state.is_terminal())
 }
 
 #[cfg(test)]
@@ -357,6 +484,93 @@ mod tests {
             assert_eq!(peek(&dir).unwrap().phase, Some(phase));
         }
         assert_eq!(fs::read(dir.events_path()).unwrap(), recorded);
+    }
+
+    #[test]
+    fn who_knows_what_the_files_said_sees_what_others_wrote_since_and_what_it_wrote_itself() {
+        let (_root, dir, spec) = fixture();
+        let now = SystemTime::now();
+        let mut known = Known::newborn(&dir, &spec).unwrap();
+        for kept_open in [false, true] {
+            let let_go = |locked: Locked<'_>| match kept_open {
+                true => locked.let_go_for_a_moment(),
+                false => locked.let_go(),
+            };
+            let mut locked = lock_knowing(&dir, Some(known)).unwrap();
+            locked.change(|unit| unit.detail.push('a'), now).unwrap();
+            known = let_go(locked);
+            assert!(known.is_current(&dir));
+            let locked = lock_knowing(&dir, Some(known)).unwrap();
+            assert_eq!(locked.unit().cloned(), peek(&dir));
+            known = let_go(locked);
+            // By another process, which has the lock because we let go of it.
+            lock(&dir).unwrap().change(|unit| unit.detail.push('b'), now).unwrap();
+            assert!(!known.is_current(&dir));
+            let locked = lock_knowing(&dir, Some(known)).unwrap();
+            assert_eq!(locked.unit().cloned(), peek(&dir));
+            known = let_go(locked);
+            // As a Go node does it: in place, without a log, and from then on only if the unit has ended.
+            let mut go = peek(&dir).unwrap();
+            (go.state, go.format, go.detail) = (State::Failed, 0, "Failed to restart".to_owned());
+            let bytes = netmesh::json::to_go_string(&go);
+            fs::write(dir.status_path(), bytes).unwrap();
+            let mut locked = lock_knowing(&dir, Some(known)).unwrap();
+            assert_eq!(locked.unit().unwrap().state, State::Failed);
+            // Back to what the log says, for the second round.
+            locked.unit = locked.log.rebuild(Some(&spec));
+            locked.show().unwrap();
+            known = let_go(locked);
+        }
+        let told = lock(&dir).unwrap().unit().unwrap().detail.clone();
+        assert_eq!(told, format!("{}abab", spec.newborn().detail));
+    }
+
+    #[test]
+    fn a_lock_is_let_go_of_although_a_child_has_its_file_too() {
+        let (_root, dir, _) = fixture();
+        let locked = lock(&dir).unwrap();
+        let childs = locked.lock.0.as_ref().unwrap().try_clone().unwrap();
+        let known = locked.let_go_for_a_moment();
+        // Changed by another process, so that what is known is of no use and all is read anew.
+        lock(&dir).unwrap().change(|unit| unit.detail.push('b'), SystemTime::now()).unwrap();
+        drop(lock_knowing(&dir, Some(known)).unwrap());
+        drop(lock(&dir).unwrap());
+        drop(childs);
+    }
+
+    #[test]
+    fn what_was_known_of_a_directory_that_is_gone_makes_nothing_again() {
+        let (_root, dir, _) = fixture();
+        let mut locked = lock(&dir).unwrap();
+        locked.take_step(&Event::Payload { length: 0, sha256: String::new() }, SystemTime::now()).unwrap();
+        let known = locked.let_go_for_a_moment();
+        dir.remove().unwrap();
+        assert!(lock_knowing(&dir, Some(known)).is_err());
+        assert!(!dir.path().exists());
+    }
+
+    #[test]
+    fn what_is_changed_lazily_is_shown_and_recorded_in_its_turn() {
+        let (_root, dir, spec) = fixture();
+        let now = SystemTime::now();
+        let lazily = |text: &'static str| {
+            let mut locked = try_lock_knowing(&dir, None).unwrap();
+            locked.change_lazily(|unit| unit.detail.push_str(text), now).unwrap()
+        };
+        assert_eq!(peek(&dir).map(|unit| unit.detail), None);
+        let shown = lazily("a");
+        assert_eq!(peek(&dir), Some(shown.clone()));
+        let newest = lazily("b");
+        assert_eq!(Log::read(&dir).unwrap().rebuild(Some(&spec)), Some(newest));
+        // As a power cut may leave it: the file is newer than the log, and the unit as the log says.
+        let log = fs::read(dir.events_path()).unwrap();
+        let first = log.iter().position(|byte| *byte == b'\n').unwrap() + 1;
+        fs::write(dir.events_path(), &log[..first]).unwrap();
+        assert_eq!(lock(&dir).unwrap().unit(), Some(&shown));
+        let held = lock(&dir).unwrap();
+        let refused = try_lock_knowing(&dir, None).map(drop).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::WouldBlock);
+        drop(held);
     }
 
     #[test]

@@ -6,7 +6,7 @@ mod dial;
 pub(crate) mod door;
 mod listen;
 mod messages;
-mod proxy;
+pub(crate) mod proxy;
 mod tunnel;
 
 use tokio::io::{AsyncRead, AsyncWrite};

@@ -21,7 +21,7 @@ pub struct Proxies {
 
 /// A proxy.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Proxy {
+pub(crate) struct Proxy {
     pub(super) kind: Kind,
     /// `host:port`.
     pub(super) address: String,
@@ -104,7 +104,7 @@ impl Proxies {
 
 impl Proxy {
     /// A URL, or `host:port` of an HTTP proxy. What is neither is not there, as in Go.
-    fn read(text: &str) -> Option<Proxy> {
+    pub(crate) fn read(text: &str) -> Option<Proxy> {
         let whole = |text: &str| text.parse::<Uri>().ok().filter(|uri| uri.scheme().is_some());
         let uri = match text.contains("://") {
             true => whole(text)?,

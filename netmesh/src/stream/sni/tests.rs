@@ -83,6 +83,16 @@ fn after_the_greeting_nothing_is_taken_for_one() {
 }
 
 #[test]
+fn a_message_of_another_kind_is_no_greeting_wherever_it_is_cut() {
+    let mut session = server();
+    assert!(session.read_handshake(&[2, 0, 0, 40]).is_ok());
+    // The second piece begins like a greeting that is too long for us.
+    let told = session.read_handshake(&[&[CLIENT_HELLO, 0xff, 0xff, 0xff][..], &[0; 36]].concat());
+    let refused = told.expect_err("the library knows that nobody begins so");
+    assert!(!refused.reason.contains("greeting"), "{refused}: the piece was not handed on");
+}
+
+#[test]
 fn a_greeting_that_was_changed_on_the_way_ends_in_no_handshake() {
     let mut dice = Dice::new(12);
     for round in 0..400 {

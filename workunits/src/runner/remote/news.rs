@@ -16,7 +16,11 @@ pub(super) async fn take_over(unit: &UnitHandle, there: Unit) -> Result<(), Went
     let mut after = (*unit.current()).clone();
     merge(&mut after, &there);
     if after != *unit.current() {
-        unit.update(move |here| merge(here, &there)).await?;
+        // That it runs its node says again, should a power cut undo it here; an end is told as soon as it is shown.
+        match there.state.is_terminal() {
+            true => unit.update(move |here| merge(here, &there)).await?,
+            false => unit.update_lazily(move |here| merge(here, &there)).await?,
+        };
     }
     Ok(())
 }

@@ -59,7 +59,7 @@ pub(super) async fn submit(
         Asked::Go { payload_sent: false }
     };
     ledger.note(asked).await?;
-    unit.update(|unit| unit.phase = Some(Phase::Submitting)).await?;
+    unit.update_lazily(|unit| unit.phase = Some(Phase::Submitting)).await?;
     talk.say(&line).await?;
     let (id, from) = match talk.reply().await {
         Ok(line) => {
@@ -70,7 +70,12 @@ pub(super) async fn submit(
         Err(NoAnswer::Refused(refusal)) => return Err(Went::not_submitted(refusal)),
         Err(broken) => return Err(broken.into()),
     };
-    unit.update(move |unit| set_remote(unit, |remote| remote.remote_unit_id = id)).await?;
+    let named = move |unit: &mut Unit| set_remote(unit, |remote| remote.remote_unit_id = id);
+    // A node of ours can be asked for it again, by the request id; of a Go node it is all that there is.
+    match offers.is_safe_to_repeat() {
+        true => unit.update_lazily(named).await?,
+        false => unit.update(named).await?,
+    };
     send_payload(unit, &mut talk, from, offers, ledger).await?;
     match talk.object().await {
         Ok(_) => {}
@@ -237,17 +242,22 @@ async fn send_payload(
     offers: Offers,
     ledger: &Ledger,
 ) -> Result<(), Went> {
-    let mut stdin = tokio::fs::File::open(unit.dir().stdin_path()).await?;
-    if from > 0 {
-        stdin.seek(SeekFrom::Start(from)).await?;
-    }
-    let mut block = vec![0; BLOCK];
-    loop {
-        let n = stdin.read(&mut block).await?;
-        if n == 0 {
-            break;
+    let path = unit.dir().stdin_path();
+    let mut left = std::fs::metadata(&path)?.len().saturating_sub(from);
+    if left > 0 {
+        let mut stdin = tokio::fs::File::open(path).await?;
+        if from > 0 {
+            stdin.seek(SeekFrom::Start(from)).await?;
         }
-        talk.send(&block[..n]).await?;
+        let mut block = vec![0; usize::try_from(left).unwrap_or(BLOCK).min(BLOCK)];
+        while left > 0 {
+            let n = stdin.read(&mut block).await?;
+            if n == 0 {
+                break;
+            }
+            talk.send(&block[..n]).await?;
+            left = left.saturating_sub(n as u64);
+        }
     }
     if offers.is_safe_to_repeat() {
         return Ok(talk.flush().await?);

@@ -360,7 +360,7 @@ async fn act(
 /// A unit that is reached again says so before its next news.
 async fn back_in_reach(unit: &UnitHandle) -> std::io::Result<()> {
     if unit.current().phase == Some(Phase::Unreachable) {
-        unit.update(|unit| unit.phase = Some(Phase::Running)).await?;
+        unit.update_lazily(|unit| unit.phase = Some(Phase::Running)).await?;
     }
     // A submission whose payload went out but whose answer was lost is asked about by its id: it counts as started.
     if unit.current().remote().is_some_and(|remote| !remote.remote_started) {
