@@ -1,4 +1,5 @@
-//! UDP, WebSocket, and WebSocket under TLS beside Go nodes: either side dialling, either kind in the middle.
+//! UDP, WebSocket, and WebSocket under TLS beside Go nodes: either side dialling, either kind in the middle, where TCP is
+//! tried too.
 //!
 //! The Go node is the binary that `RECEPTOR_GO` names; where it names none these tests say so and pass. `NETMESH_LARGE`
 //! says how many bytes cross the relays each way, 64 MiB unless told.
@@ -197,6 +198,11 @@ fn through_a_go_node(kind: &str) {
 }
 
 #[test]
+fn a_go_node_in_the_middle_carries_every_byte_both_ways_over_tcp() {
+    through_a_go_node("tcp");
+}
+
+#[test]
 fn a_go_node_in_the_middle_carries_every_byte_both_ways_over_udp() {
     through_a_go_node("udp");
 }
@@ -229,6 +235,11 @@ fn through_ours(kind: &str) {
     ours.wait_reach("go");
     go.wait_ping("far");
     there_and_back(port, large(), &format!("{kind}, Go - ours - Go"));
+}
+
+#[test]
+fn ours_in_the_middle_carries_every_byte_both_ways_over_tcp() {
+    through_ours("tcp");
 }
 
 #[test]
