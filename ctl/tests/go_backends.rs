@@ -9,12 +9,12 @@ mod common;
 use std::{
     fs,
     io::{Read, Write},
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     thread,
     time::{Duration, Instant},
 };
 
-use common::{Daemon, GoNode, Pki, World, free_port};
+use common::{Daemon, GoNode, Pki, World, echo, free_port};
 
 const KINDS: [&str; 3] = ["udp", "ws", "wss"];
 const CAT: &str = "- work-command: {worktype: cat, command: cat}\n";
@@ -124,22 +124,6 @@ fn a_go_node_that_restarts_is_linked_again_over_each_backend_either_dialling() {
             }
         }
     }
-}
-
-/// A server that sends back what comes.
-fn echo() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let address = listener.local_addr().expect("its address").to_string();
-    thread::spawn(move || {
-        for client in listener.incoming() {
-            let mut client = client.expect("a client");
-            thread::spawn(move || {
-                let mut back = client.try_clone().expect("a socket");
-                drop(std::io::copy(&mut client, &mut back)); // either end may go first
-            });
-        }
-    });
-    address
 }
 
 /// A byte that differs from its neighbours near and far.

@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use common::{Cable, Daemon, Gate, GoNode, PATIENCE, World, echo, free_port};
+use common::{Cable, Daemon, Gate, GoNode, PATIENCE, World, connect, echo, free_port};
 
 /// Ours listens, the Go node dials.
 fn pair(world: &World, ours: &str, go: &str) -> Option<(Daemon, GoNode)> {
@@ -25,12 +25,6 @@ fn pair(world: &World, ours: &str, go: &str) -> Option<(Daemon, GoNode)> {
     our_node.wait_reach("go");
     go_node.wait_reach();
     Some((our_node, go_node))
-}
-
-fn tcp(port: u16) -> TcpStream {
-    let stream = TcpStream::connect(("127.0.0.1", port)).expect("the proxy listens");
-    stream.set_read_timeout(Some(PATIENCE)).expect("a socket");
-    stream
 }
 
 fn until(from: &mut impl Read, end: &str) -> String {
@@ -113,7 +107,7 @@ fn a_command_of_a_go_node_and_one_of_ours_are_talked_to_from_the_other() {
     };
     let Some((mut ours, _go)) = pair(&world, &half(to_go, "go"), &half(to_ours, "ours")) else { return };
     for port in [to_go, to_ours] {
-        let mut caller = tcp(port);
+        let mut caller = connect(port);
         assert_eq!(until(&mut caller, "\r\n"), "ready\r\n");
         caller.write_all(b"word\n").expect("it reads");
         assert_eq!(until(&mut caller, "word\r\nword\r\n"), "word\r\nword\r\n", "{port}");
@@ -203,7 +197,7 @@ fn a_stream_between_two_of_ours_goes_on_when_the_go_node_between_them_is_restart
     let mut near = world.start("a", &(dial + &near));
     near.wait_reach("c");
     far.wait_reach("a");
-    let mut client = tcp(port);
+    let mut client = connect(port);
     client.write_all(b"before\n").expect("it reads");
     assert_eq!(until(&mut client, "\n"), "before\n");
     let relay = relay.restart(&binary);
@@ -229,7 +223,7 @@ fn a_stream_to_a_go_node_that_was_restarted_ends_and_the_next_one_works_as_it_do
         client.write_all(b"word\n").expect("it reads");
         until(client, "\n")
     };
-    let mut old = tcp(to_go);
+    let mut old = connect(to_go);
     assert_eq!(said(&mut old), "word\n");
     let go = go.restart(&binary);
     // What hangs would run into the time-out of the socket.
@@ -238,11 +232,11 @@ fn a_stream_to_a_go_node_that_was_restarted_ends_and_the_next_one_works_as_it_do
     assert!(reset || matches!(ended, Ok(0)), "{ended:?}");
     ours.wait_reach("go");
     go.wait_reach();
-    assert_eq!(said(&mut tcp(to_go)), "word\n");
+    assert_eq!(said(&mut connect(to_go)), "word\n");
     let mut ours = ours.restart();
     ours.wait_reach("go");
     go.wait_reach();
-    assert_eq!(said(&mut tcp(to_ours)), "word\n");
+    assert_eq!(said(&mut connect(to_ours)), "word\n");
 }
 
 #[test]

@@ -4,13 +4,12 @@ mod common;
 
 use std::{
     io::{ErrorKind, Read, Write},
-    net::{Shutdown, TcpListener, TcpStream},
+    net::{Shutdown, TcpListener},
     os::unix::net::{UnixListener, UnixStream},
     thread,
-    time::Duration,
 };
 
-use common::{GoNode, World, echo, free_port, line};
+use common::{GoNode, World, connect, echo, free_port, line};
 
 /// A server that answers only after its client has finished sending: with what came, backwards.
 fn backwards() -> String {
@@ -31,12 +30,6 @@ fn answer_backwards(client: &mut (impl Read + Write)) {
         came.reverse();
         drop(client.write_all(&came)); // a client that left needs no answer
     }
-}
-
-fn connect(port: u16) -> TcpStream {
-    let stream = TcpStream::connect(("127.0.0.1", port)).expect("the proxy listens");
-    stream.set_read_timeout(Some(Duration::from_secs(60))).expect("a socket");
-    stream
 }
 
 fn asked(port: u16, payload: &[u8]) -> Vec<u8> {

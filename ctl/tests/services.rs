@@ -5,19 +5,13 @@ mod common;
 use std::{
     fs,
     io::{Read, Write},
-    net::{Shutdown, TcpStream, UdpSocket},
+    net::{Shutdown, UdpSocket},
     os::unix::fs::MetadataExt as _,
     process::Command,
     thread,
 };
 
-use common::{Daemon, PATIENCE, Pki, World, free_port, line, program};
-
-fn connect(port: u16) -> TcpStream {
-    let stream = TcpStream::connect(("127.0.0.1", port)).expect("the proxy listens");
-    stream.set_read_timeout(Some(PATIENCE)).expect("a socket");
-    stream
-}
+use common::{Daemon, PATIENCE, Pki, World, connect, free_port, line, program};
 
 /// Reads until `end` has come, or the end.
 fn until(from: &mut impl Read, end: &str) -> String {

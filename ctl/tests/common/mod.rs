@@ -7,25 +7,25 @@
 
 mod cable;
 mod daemon;
-mod echo;
 mod gate;
 mod go;
 mod pki;
 mod process;
 mod receptorctl;
 mod talk;
+mod tcp;
 mod world;
 
 pub(crate) use self::{
     cable::Cable,
     daemon::Daemon,
-    echo::echo,
     gate::Gate,
     go::{GoNode, read_line},
     pki::{Pki, cert_command},
     process::{Ran, finish, free_port, lines, signal},
     receptorctl::{VERSION as RECEPTORCTL_VERSION, receptorctl},
     talk::Talk,
+    tcp::{connect, echo},
     world::{LINKS, World, line},
 };
 

@@ -255,11 +255,7 @@ impl UnitDir {
     /// make a file and remove one for each change is slow where a file system does not give a number out again soon. It is
     /// written over rather than emptied, and changes places rather than replaces: after either of the others some file
     /// systems write it to the disk at once, and nobody waits for that.
-    pub fn replace_status(&self, bytes: &[u8], last: bool) -> io::Result<()> {
-        self.exchange_status(bytes, last).map(drop)
-    }
-
-    pub(crate) fn exchange_status(&self, bytes: &[u8], last: bool) -> io::Result<Option<Stamp>> {
+    pub(crate) fn replace_status(&self, bytes: &[u8], last: bool) -> io::Result<Option<Stamp>> {
         let temporary = self.path.join("status.tmp");
         let mut file = private().write(true).create(true).truncate(false).open(&temporary)?;
         let before = file.metadata()?.len();

@@ -361,7 +361,7 @@ fn parse(bytes: &[u8]) -> Option<Unit> {
 pub(crate) fn replace(dir: &UnitDir, unit: &Unit) -> io::Result<Option<Stamp>> {
     let mut bytes = netmesh::json::to_go_string(unit).into_bytes();
     bytes.push(b'\n');
-    dir.exchange_status(&bytes, unit.state.is_terminal())
+    dir.replace_status(&bytes, unit.state.is_terminal())
 }
 
 #[cfg(test)]

@@ -143,7 +143,7 @@ impl Talk {
             return Err(NoAnswer::Garbled(text));
         }
         let mut bytes = vec![0; length as usize];
-        self.stream.read_exact(&mut bytes).await?;
+        self.fill(&mut bytes).await?;
         Ok(bytes)
     }
 }

@@ -1,11 +1,13 @@
-//! A TCP server outside the mesh that says what it hears.
+//! TCP outside the mesh: a server that says what it hears, and a client of a proxy.
 
 use std::{
-    net::{SocketAddr, TcpListener},
+    net::{SocketAddr, TcpListener, TcpStream},
     thread,
 };
 
-/// Starts one; gives its address.
+use super::PATIENCE;
+
+/// Starts such a server; gives its address.
 pub(crate) fn echo() -> SocketAddr {
     let echo = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = echo.local_addr().expect("its address");
@@ -19,4 +21,11 @@ pub(crate) fn echo() -> SocketAddr {
         }
     });
     address
+}
+
+/// Connects to the proxy at `port`.
+pub(crate) fn connect(port: u16) -> TcpStream {
+    let stream = TcpStream::connect(("127.0.0.1", port)).expect("the proxy listens");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a socket");
+    stream
 }
