@@ -4,7 +4,7 @@ mod common;
 
 use std::{collections::BTreeMap, fs, process::Command};
 
-use common::{Node, declared, entries, in_time, local, sh, submit};
+use common::{Node, declared, entries, hold, in_time, local, sh, submit};
 use workunits::{
     engine::{Caller, Frame, Way, WorkError, WorkType},
     request::{Extension, Stderr, Submit},
@@ -167,6 +167,7 @@ async fn the_files_are_those_of_the_format_and_nobody_elses_to_read() {
     let node = Node::start().await;
     let id = node.submit(submit("cat"), b"hello").await.unwrap();
     node.end(id).await;
+    let _held = hold(&node.dir(id));
     let mut names: Vec<_> = fs::read_dir(node.dir(id))
         .unwrap()
         .map(|entry| entry.unwrap())

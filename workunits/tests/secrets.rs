@@ -29,6 +29,7 @@ fn with_secret(submit: Submit) -> Submit {
 /// The files below `dir` that hold the secret.
 fn holders(dir: &Path) -> Vec<String> {
     let mut found = Vec::new();
+    let _held = dir.join("status.lock").exists().then(|| common::hold(dir));
     for entry in fs::read_dir(dir).unwrap().flatten() {
         if entry.path().is_dir() {
             found.extend(holders(&entry.path()));

@@ -9,7 +9,7 @@ mod common;
 
 use std::{collections::BTreeMap, fs, path::Path};
 
-use common::{Node, in_time, local, sh};
+use common::{Node, hold, in_time, local, sh};
 use workunits::{
     request::Submit,
     unit::{Outcome, State, UnitId},
@@ -18,6 +18,7 @@ use workunits::{
 type Files = BTreeMap<String, Vec<u8>>;
 
 fn files(dir: &Path) -> Files {
+    let _held = hold(dir);
     let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap());
     entries.map(|entry| (entry.file_name().into_string().unwrap(), fs::read(entry.path()).unwrap())).collect()
 }

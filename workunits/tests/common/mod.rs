@@ -182,6 +182,14 @@ pub(crate) async fn in_time<T>(work: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(60), work).await.expect("a test hangs")
 }
 
+/// Keeps everybody from changing the files of a unit until it is dropped: the last writer may be at it still after the end
+/// was told.
+pub(crate) fn hold(unit: &Path) -> fs::File {
+    let lock = fs::File::open(unit.join("status.lock")).unwrap();
+    lock.lock().unwrap();
+    lock
+}
+
 pub(crate) fn entries(dir: &Path) -> usize {
     fs::read_dir(dir).unwrap().count()
 }
