@@ -14,8 +14,8 @@ use crate::wire::frame;
 const THIN_OF_ONE: usize = 33 * 1024;
 /// And of all.
 const THIN_MAX: usize = 128 * 1024;
-/// What of the fat lane leaves at once: four packets of 16 KiB, or any one frame.
-const BLOCK: usize = 4 * (16 * 1024 + 64);
+/// What of the fat lane leaves at once: six packets of 16 KiB, or any one frame.
+const BLOCK: usize = 6 * (16 * 1024 + 64);
 /// Flows that are told apart. Of more at once, the others go by the fat lane.
 const FLOWS_MAX: usize = 64;
 /// Emptied blocks that are kept for more.

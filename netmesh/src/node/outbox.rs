@@ -19,7 +19,7 @@ use crate::wire::{HEADER_LEN, frame};
 
 /// Relayed bulk that may wait here, and local bulk.
 const RELAY_BYTES: usize = 256 * 1024;
-const LOCAL_BYTES: usize = 128 * 1024;
+const LOCAL_BYTES: usize = 192 * 1024;
 /// Local senders that found no room go on when no more than this of theirs waits: not at each block that leaves, since to wake them
 /// costs more than that.
 const RESUME_BYTES: usize = LOCAL_BYTES / 2;

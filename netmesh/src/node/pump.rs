@@ -18,7 +18,7 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
-    task::JoinSet,
+    task::{JoinSet, yield_now},
     time::timeout,
 };
 
@@ -137,6 +137,10 @@ async fn read(
             }
             deframer.skip(len);
         }
+        drop(view);
+        // Whoever writes what has just been passed on has a turn now: a reader that finds ever more to read would fill the
+        // outboxes of others before their writers saw any of it, and the rest would be lost.
+        yield_now().await;
     }
 }
 

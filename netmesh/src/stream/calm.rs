@@ -16,8 +16,8 @@ use quinn_proto::RttEstimator;
 
 /// How long what we send may wait on the way, beyond the time that the way takes; on a way that takes longer, half of that.
 const QUEUE_MAX: Duration = Duration::from_millis(1);
-/// This much may be under way in any case: a busy machine looks like a queue.
-const FLOOR_PACKETS: u64 = 8;
+/// This much may be under way in any case: a busy machine looks like a queue, and to send less makes it no less busy.
+const FLOOR_PACKETS: u64 = 24;
 /// The quickest packet of this time, and of as much before, tells how long the way is: it may be another way tomorrow.
 const MEMORY: Duration = Duration::from_secs(5);
 

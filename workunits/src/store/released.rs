@@ -12,7 +12,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::private;
+use super::{private, sync_dir};
 use crate::{crash, logic::units::Request};
 
 /// How long a released request is remembered.
@@ -35,12 +35,13 @@ struct Line {
 }
 
 impl Released {
-    /// Reads the file, and writes it anew without what is too old. A torn line is forgotten.
+    /// Reads the file, and writes it anew if there is something too old in it. A torn line is forgotten.
     pub fn open(path: PathBuf, now: SystemTime) -> io::Result<Released> {
-        let text = match fs::read_to_string(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+        let bytes = match fs::read(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
             read => read?,
         };
+        let text = String::from_utf8_lossy(&bytes);
         let oldest = seconds(now).saturating_sub(REMEMBERED.as_secs());
         let mut lines: Vec<Line> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
         lines.retain(|line| line.at >= oldest);
@@ -50,10 +51,12 @@ impl Released {
             kept.push_str(&serde_json::to_string(line)?);
             kept.push('\n');
         }
-        // Without room the old file stays: it says the same, and more than is needed.
-        match replace(&path, &kept) {
-            Err(error) if error.kind() == io::ErrorKind::StorageFull && !text.is_empty() => {}
-            replaced => replaced?,
+        if kept != text {
+            // Without room the old file stays: it says the same, and more than is needed.
+            match replace(&path, &kept) {
+                Err(error) if error.kind() == io::ErrorKind::StorageFull => {}
+                replaced => replaced?,
+            }
         }
         let request = |line: Line| (Request { owner: line.owner, id: line.request_id }, line.at);
         Ok(Released { path, since: lines.into_iter().map(request).collect() })
@@ -74,6 +77,9 @@ impl Released {
         let line = Line { at, owner: request.owner.clone(), request_id: request.id.clone() };
         let mut file = private().append(true).create(true).open(&self.path)?;
         let whole = file.metadata()?.len();
+        if whole == 0 {
+            sync_parent(&self.path)?; // it may have been made just now
+        }
         let bytes = format!("{}\n", serde_json::to_string(&line)?);
         crash::write("remember released", &file, bytes.as_bytes());
         if let Err(error) = file.write_all(bytes.as_bytes()).and_then(|()| file.sync_data()) {
@@ -102,7 +108,14 @@ fn replace(path: &Path, text: &str) -> io::Result<()> {
         return Err(error);
     }
     crash::point("rename released");
-    fs::rename(&temporary, path)
+    fs::rename(&temporary, path)?;
+    // Or a power cut could bring the old file back, without what is appended to this one.
+    crash::point("sync renamed released");
+    sync_parent(path)
+}
+
+fn sync_parent(path: &Path) -> io::Result<()> {
+    path.parent().map_or(Ok(()), sync_dir)
 }
 
 fn seconds(at: SystemTime) -> u64 {
@@ -123,6 +136,25 @@ mod tests {
         assert!(Released::open(path.clone(), now).unwrap().contains(&request, now));
         let later = now + REMEMBERED + Duration::from_secs(1);
         assert!(!Released::open(path, later).unwrap().contains(&request, later));
+    }
+
+    #[test]
+    fn what_a_power_cut_left_of_a_line_costs_that_line_alone() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("released");
+        let now = UNIX_EPOCH + Duration::from_secs(1_000_000);
+        let [first, second] = ["00", "01"].map(|id| Request { owner: "uid:1".into(), id: id.into() });
+        let mut released = Released::open(path.clone(), now).unwrap();
+        assert!(!path.exists(), "there is nothing to remember");
+        released.remember(first.clone(), now).unwrap();
+        let whole = fs::read(&path).unwrap();
+        for torn in [&b"{\"at\":1"[..], &[0xff, 0, 0xfe], b""] {
+            fs::write(&path, [&whole, torn].concat()).unwrap();
+            let mut released = Released::open(path.clone(), now).unwrap();
+            assert!(released.contains(&first, now) && !released.contains(&second, now));
+            released.remember(second.clone(), now).unwrap();
+            assert!(Released::open(path.clone(), now).unwrap().contains(&second, now));
+        }
     }
 
     #[test]
