@@ -114,7 +114,6 @@ async fn whoever_stops_waiting_for_the_answer_leaves_a_unit_that_goes_on() {
 async fn a_release_by_force_needs_no_memory_of_it() {
     let node = Node::start().await;
     let memory = node.root.path().join(".netmesh/foo/released");
-    fs::remove_file(&memory).unwrap();
     fs::create_dir(&memory).unwrap(); // it cannot be written
     let id = node.submit(Submit { extension: request(6), ..submit("cat") }, b"").await.unwrap();
     node.end(id).await;

@@ -22,7 +22,7 @@ pub(crate) struct GoNode {
 impl GoNode {
     /// The program, if `RECEPTOR_GO` names one; otherwise the test says that it is skipped.
     pub(crate) fn binary() -> Option<String> {
-        let binary = std::env::var("RECEPTOR_GO").ok();
+        let binary = std::env::var("RECEPTOR_GO").ok().filter(|name| !name.is_empty());
         if binary.is_none() {
             println!("SKIPPED: RECEPTOR_GO names no Go node");
         }
