@@ -16,8 +16,12 @@ use quinn_proto::RttEstimator;
 
 /// How long what we send may wait on the way, beyond the time that the way takes; on a way that takes longer, half of that.
 const QUEUE_MAX: Duration = Duration::from_millis(1);
-/// This much may be under way in any case: a busy machine looks like a queue, and to send less makes it no less busy.
-const FLOOR_PACKETS: u64 = 24;
+/// This much may be under way in any case.
+const FLOOR_PACKETS: u64 = 8;
+/// And this much on a way that takes less than [`SHORT_WAY`]: there a busy machine at either end looks like a queue, and to
+/// send less makes it no less busy.
+const SHORT_FLOOR_PACKETS: u64 = 24;
+const SHORT_WAY: Duration = Duration::from_millis(1);
 /// The quickest packet of this time, and of as much before, tells how long the way is: it may be another way tomorrow.
 const MEMORY: Duration = Duration::from_secs(5);
 
@@ -85,7 +89,8 @@ impl Cap {
     }
 
     fn floor(&self) -> u64 {
-        FLOOR_PACKETS * self.mtu
+        let short = self.way.of_all() < SHORT_WAY;
+        self.mtu * if short { SHORT_FLOOR_PACKETS } else { FLOOR_PACKETS }
     }
 
     /// A packet has arrived, while cubic would have had `cubic` bytes under way.
@@ -93,7 +98,7 @@ impl Cap {
         let took = now.saturating_duration_since(sent);
         if self.way.hear(took, now).is_some_and(|longer| longer || self.bytes != u64::MAX) {
             // Looks under the queue, lest it pass for the way.
-            self.bytes = (self.bytes.min(cubic) / 4).max(self.floor());
+            self.bytes = (self.bytes.min(cubic) / 4).max(FLOOR_PACKETS * self.mtu);
         }
         if sent < self.ends {
             self.quickest = self.quickest.min(took);
@@ -112,7 +117,8 @@ impl Cap {
         if self.quickest > most {
             // As much less as it took longer, and no less than half at once.
             let part = (most.as_secs_f64() / self.quickest.as_secs_f64()).max(0.5);
-            self.bytes = ((self.bytes.min(cubic) as f64 * part) as u64).max(self.floor());
+            let floor = self.floor().min(self.bytes); // less than that is a look under the queue, and stays
+            self.bytes = ((self.bytes.min(cubic) as f64 * part) as u64).max(floor);
         } else {
             self.bytes = self.bytes.saturating_add((self.bytes / 4).max(self.mtu));
             if self.bytes > cubic {
@@ -194,8 +200,13 @@ mod tests {
 
         /// A round trip on a way of `way`, where what does not fit it waits; all packets but the first are `late` besides.
         fn round(&mut self, way: Duration, late: Duration) {
+            self.round_of(FULL, way, late);
+        }
+
+        /// The same on a way that carries `full` in its own time.
+        fn round_of(&mut self, full: u64, way: Duration, late: Duration) {
             let (sent, window) = (self.now, self.window());
-            let waits = WAY.mul_f64(window as f64 / FULL as f64);
+            let waits = WAY.mul_f64(window as f64 / full as f64);
             self.now += way.max(waits);
             for at in 0..window / PACKET {
                 let now = if at == 0 { self.now } else { self.now + late };
@@ -211,12 +222,24 @@ mod tests {
     fn what_waits_stays_short_and_the_way_stays_full() {
         let mut sender = Sender::new();
         (0..100).for_each(|_| sender.round(WAY, Duration::ZERO));
-        let bytes_of = |time: Duration| (FULL as f64 * time.as_secs_f64() / WAY.as_secs_f64()) as u64;
+        let bytes_of = |time: Duration| FULL * time.as_micros() as u64 / WAY.as_micros() as u64;
         for _ in 0..50_000 {
             sender.round(WAY, Duration::ZERO);
             let window = sender.window();
             assert!(window >= FULL, "with {window} bytes the way is not full");
-            assert!(window <= bytes_of(WAY + 2 * QUEUE_MAX), "{window} bytes wait for too long");
+            assert!(window < bytes_of(2 * (WAY + QUEUE_MAX)) + PACKET, "{window} bytes wait for too long");
+        }
+    }
+
+    #[test]
+    fn a_slow_line_is_no_busy_machine() {
+        let mut sender = Sender::new();
+        // A hundredth of the speed, so that a packet alone takes four times as long as the way.
+        let slow = |sender: &mut Sender| sender.round_of(FULL / 100, WAY, Duration::ZERO);
+        (0..2_000).for_each(|_| slow(&mut sender));
+        for _ in 0..2_000 {
+            slow(&mut sender);
+            assert!(sender.window() < SHORT_FLOOR_PACKETS * PACKET, "{} bytes wait", sender.window());
         }
     }
 
@@ -237,7 +260,7 @@ mod tests {
         let long = Duration::from_millis(50);
         sender.round(long, Duration::ZERO);
         (0..20).for_each(|_| sender.round(long, Duration::ZERO));
-        assert_eq!(sender.window(), FLOOR_PACKETS * PACKET, "it looks like a queue");
+        assert_eq!(sender.window(), SHORT_FLOOR_PACKETS * PACKET, "it looks like a queue");
         (0..400).for_each(|_| sender.round(long, Duration::ZERO));
         assert!(sender.window() > 2 << 20, "{} bytes are little for such a way", sender.window());
     }
