@@ -186,7 +186,7 @@ pub(crate) async fn in_time<T>(work: impl Future<Output = T>) -> T {
 /// was told.
 pub(crate) fn hold(unit: &Path) -> fs::File {
     let lock = fs::File::open(unit.join("status.lock")).unwrap();
-    lock.lock().unwrap();
+    fs2::FileExt::lock_exclusive(&lock).unwrap();
     lock
 }
 
