@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use common::{Cable, Daemon, Gate, GoNode, PATIENCE, World, connect, echo, free_port};
+use common::{Cable, Daemon, Gate, GoNode, PATIENCE, World, connect, echo, echo_to, free_port};
 
 /// Ours listens, the Go node dials.
 fn pair(world: &World, ours: &str, go: &str) -> Option<(Daemon, GoNode)> {
@@ -121,15 +121,7 @@ fn unix_sockets_of_a_go_node_and_ours_lead_to_each_other() {
     let world = World::new();
     let file = |name: &str| world.path().join(name);
     let echo = UnixListener::bind(file("echo")).expect("a socket");
-    thread::spawn(move || {
-        for client in echo.incoming() {
-            let mut client = client.expect("a client");
-            thread::spawn(move || {
-                let mut back = client.try_clone().expect("a socket");
-                drop(std::io::copy(&mut client, &mut back)); // either end may go first
-            });
-        }
-    });
+    thread::spawn(move || echo_to(echo.incoming()));
     let half = |name: &str, other: &str| {
         format!(
             "- unix-socket-server: {{filename: {}, remotenode: {other}, remoteservice: echo}}\n\

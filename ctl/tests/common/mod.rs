@@ -25,7 +25,7 @@ pub(crate) use self::{
     process::{Ran, finish, free_port, lines, signal},
     receptorctl::{VERSION as RECEPTORCTL_VERSION, receptorctl},
     talk::Talk,
-    tcp::{connect, echo},
+    tcp::{connect, echo, echo_to},
     world::{LINKS, World, line},
 };
 

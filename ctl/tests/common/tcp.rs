@@ -1,6 +1,7 @@
-//! TCP outside the mesh: a server that says what it hears, and a client of a proxy.
+//! Outside the mesh: servers that say what they hear, and a client of a proxy.
 
 use std::{
+    io::{self, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     thread,
 };
@@ -11,16 +12,20 @@ use super::PATIENCE;
 pub(crate) fn echo() -> SocketAddr {
     let echo = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = echo.local_addr().expect("its address");
-    thread::spawn(move || {
-        for client in echo.incoming() {
-            let mut client = client.expect("a client");
-            thread::spawn(move || {
-                let mut back = client.try_clone().expect("a socket");
-                drop(std::io::copy(&mut client, &mut back)); // either end may go first
-            });
-        }
-    });
+    thread::spawn(move || echo_to(echo.incoming()));
     address
+}
+
+/// Says to each of the clients that come what it says.
+pub(crate) fn echo_to<C>(clients: impl Iterator<Item = io::Result<C>>)
+where
+    C: Send + 'static,
+    for<'a> &'a C: Read + Write,
+{
+    for client in clients {
+        let client = client.expect("a client");
+        thread::spawn(move || drop(io::copy(&mut &client, &mut &client))); // either end may go first
+    }
 }
 
 /// Connects to the proxy at `port`.
